@@ -1,0 +1,1 @@
+//! Wire types of HTTP and JSON-RPC, OpenAPI, and the frames between gateway and nodes.

@@ -1,0 +1,1 @@
+//! Chain adapters: payload to intent and digest; signature to wire bytes.

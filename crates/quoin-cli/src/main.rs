@@ -1,0 +1,2 @@
+//! The Quoin command line.
+fn main() {}

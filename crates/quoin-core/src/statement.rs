@@ -1,0 +1,496 @@
+//! Signed statements: COSE_Sign1 (RFC 9052) over canonical CBOR, with a domain tag.
+//!
+//! A statement is valid because of its signatures, whoever delivers it. The domain tag of the
+//! statement's type is the external additional data of the signature, so a signature over one type
+//! can never be presented as one over another.
+
+use crate::cbor::{self, CborError};
+use crate::credential::{CredentialSignature, PublicCredential, SigningIdentity};
+use crate::ids::CredentialId;
+use crate::tags::Tag;
+use minicbor::{Decode, Decoder, Encode, Encoder};
+
+/// A type that can be signed: its domain tag and the largest encoding accepted.
+pub trait Statement: Encode<()> + for<'b> Decode<'b, ()> {
+    /// The domain tag, which enters every signature.
+    const TAG: Tag;
+    /// The largest canonical encoding that is decoded.
+    const BYTES_MAX: usize;
+}
+
+/// Bytes that an envelope adds to its payload, at most.
+const ENVELOPE_BYTES_MAX: usize = 256;
+/// The most signatures of one certificate.
+pub const SIGNATURES_MAX: usize = 64;
+
+/// Why a signed statement is not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum StatementError {
+    /// Not an envelope, or not the canonical one.
+    #[error("malformed envelope")]
+    Envelope,
+    /// The payload is not the canonical encoding of its type.
+    #[error("malformed statement: {0}")]
+    Payload(#[from] CborError),
+    /// The envelope names another credential or algorithm than the one it is checked against.
+    #[error("signed by another credential")]
+    Credential,
+    /// The signature does not verify.
+    #[error("signature does not verify")]
+    Signature,
+}
+
+/// One signature, with the credential that made it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Endorsement {
+    /// The fingerprint of the credential.
+    pub credential: CredentialId,
+    /// The COSE algorithm number.
+    pub algorithm: i8,
+    /// The signature.
+    pub signature: CredentialSignature,
+}
+
+impl Endorsement {
+    fn make(tag: Tag, payload: &[u8], identity: &SigningIdentity) -> Self {
+        let public = identity.public();
+        let (credential, algorithm) = (public.id(), public.cose_algorithm());
+        let signed = sig_structure(tag, &protected(algorithm, credential), payload);
+        Self {
+            credential,
+            algorithm,
+            signature: identity.sign(&signed),
+        }
+    }
+
+    /// Signs the detached `payload` of a statement type with this tag.
+    #[must_use]
+    pub fn detached(tag: Tag, payload: &[u8], identity: &SigningIdentity) -> Self {
+        Self::make(tag, payload, identity)
+    }
+
+    /// The `COSE_Sign1` bytes with a detached payload.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(128);
+        self.write(&mut Encoder::new(&mut out), None);
+        out
+    }
+
+    /// Reads a `COSE_Sign1` with a detached payload.
+    ///
+    /// # Errors
+    /// When it is malformed or not canonical.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, StatementError> {
+        match Self::read(&mut Decoder::new(bytes)) {
+            Ok((read, None)) if read.to_bytes() == bytes => Ok(read),
+            _ => Err(StatementError::Envelope),
+        }
+    }
+
+    /// Checks the signature over the detached `payload`.
+    ///
+    /// # Errors
+    /// When another credential signed, or the signature does not verify.
+    pub fn verify(
+        &self,
+        tag: Tag,
+        payload: &[u8],
+        by: &PublicCredential,
+    ) -> Result<(), StatementError> {
+        if self.credential != by.id() || self.algorithm != by.cose_algorithm() {
+            return Err(StatementError::Credential);
+        }
+        let signed = sig_structure(tag, &protected(self.algorithm, self.credential), payload);
+        if by.verifies(&signed, &self.signature) {
+            Ok(())
+        } else {
+            Err(StatementError::Signature)
+        }
+    }
+
+    /// Writes the `COSE_Sign1` array; a detached payload is `nil`.
+    fn write(&self, e: &mut Encoder<&mut Vec<u8>>, payload: Option<&[u8]>) {
+        let header = protected(self.algorithm, self.credential);
+        // Writing to a `Vec` cannot fail.
+        let _ = (|| {
+            e.array(4)?.bytes(&header)?.map(0)?;
+            match payload {
+                Some(payload) => e.bytes(payload)?,
+                None => e.null()?,
+            };
+            e.bytes(&self.signature)?.ok()
+        })();
+    }
+
+    fn read<'b>(d: &mut Decoder<'b>) -> Result<(Self, Option<&'b [u8]>), minicbor::decode::Error> {
+        let shape = || minicbor::decode::Error::message("not a COSE_Sign1");
+        if d.array()? != Some(4) {
+            return Err(shape());
+        }
+        let (algorithm, credential) = read_protected(d.bytes()?)?;
+        if d.map()? != Some(0) {
+            return Err(shape());
+        }
+        let payload = if d.datatype()? == minicbor::data::Type::Null {
+            d.null()?;
+            None
+        } else {
+            Some(d.bytes()?)
+        };
+        let signature = d.bytes()?.try_into().map_err(|_| shape())?;
+        Ok((
+            Self {
+                credential,
+                algorithm,
+                signature,
+            },
+            payload,
+        ))
+    }
+}
+
+/// The protected header: `{1: algorithm, 4: key id}`.
+fn protected(algorithm: i8, credential: CredentialId) -> Vec<u8> {
+    let mut out = Vec::with_capacity(24);
+    let mut e = Encoder::new(&mut out);
+    let _ = (|| {
+        e.map(2)?
+            .u8(1)?
+            .i8(algorithm)?
+            .u8(4)?
+            .bytes(credential.as_bytes())?
+            .ok()
+    })();
+    out
+}
+
+fn read_protected(bytes: &[u8]) -> Result<(i8, CredentialId), minicbor::decode::Error> {
+    let shape = || minicbor::decode::Error::message("unexpected protected header");
+    let mut d = Decoder::new(bytes);
+    if d.map()? != Some(2) || d.u8()? != 1 {
+        return Err(shape());
+    }
+    let algorithm = d.i8()?;
+    if d.u8()? != 4 {
+        return Err(shape());
+    }
+    let credential = CredentialId(d.bytes()?.try_into().map_err(|_| shape())?);
+    if d.position() == bytes.len() {
+        Ok((algorithm, credential))
+    } else {
+        Err(shape())
+    }
+}
+
+/// What is signed: `["Signature1", protected, external aad, payload]` (RFC 9052, section 4.4).
+fn sig_structure(tag: Tag, protected: &[u8], payload: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(payload.len() + 96);
+    let mut e = Encoder::new(&mut out);
+    let _ = (|| {
+        e.array(4)?
+            .str("Signature1")?
+            .bytes(protected)?
+            .bytes(tag.text().as_bytes())?;
+        e.bytes(payload)?.ok()
+    })();
+    out
+}
+
+/// A statement with one signature whose signer has not been checked yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signed<T> {
+    value: T,
+    payload: Vec<u8>,
+    endorsement: Endorsement,
+}
+
+impl<T: Statement> Signed<T> {
+    /// Signs `value`.
+    pub fn sign(value: T, identity: &SigningIdentity) -> Self {
+        let payload = cbor::encode(&value);
+        let endorsement = Endorsement::make(T::TAG, &payload, identity);
+        Self {
+            value,
+            payload,
+            endorsement,
+        }
+    }
+
+    /// The `COSE_Sign1` bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.payload.len() + 128);
+        self.endorsement
+            .write(&mut Encoder::new(&mut out), Some(&self.payload));
+        out
+    }
+
+    /// Reads the envelope and the statement, without checking the signature.
+    ///
+    /// # Errors
+    /// When the envelope or the statement is malformed, not canonical, or over its size limit.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, StatementError> {
+        if bytes.len() > T::BYTES_MAX.saturating_add(ENVELOPE_BYTES_MAX) {
+            return Err(StatementError::Envelope);
+        }
+        let (endorsement, payload) =
+            Endorsement::read(&mut Decoder::new(bytes)).map_err(|_| StatementError::Envelope)?;
+        let payload = payload.ok_or(StatementError::Envelope)?.to_vec();
+        let value = cbor::decode(&payload, T::BYTES_MAX)?;
+        let read = Self {
+            value,
+            payload,
+            endorsement,
+        };
+        if read.to_bytes() == bytes {
+            Ok(read)
+        } else {
+            Err(StatementError::Envelope)
+        }
+    }
+
+    /// The credential that the envelope claims to be signed by.
+    #[must_use]
+    pub fn credential(&self) -> CredentialId {
+        self.endorsement.credential
+    }
+
+    /// The statement, whose signature nobody has checked.
+    #[must_use]
+    pub fn unverified(&self) -> &T {
+        &self.value
+    }
+
+    /// The statement, once its signature verifies under `by`.
+    ///
+    /// # Errors
+    /// When another credential signed, or the signature does not verify.
+    pub fn verify(&self, by: &PublicCredential) -> Result<&T, StatementError> {
+        self.endorsement.verify(T::TAG, &self.payload, by)?;
+        Ok(&self.value)
+    }
+}
+
+/// A statement with several detached signatures, such as a charter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate<T> {
+    value: T,
+    payload: Vec<u8>,
+    endorsements: Vec<Endorsement>,
+}
+
+impl<T: Statement> Certificate<T> {
+    /// A certificate of `value` that nobody has signed yet.
+    pub fn unsigned(value: T) -> Self {
+        let payload = cbor::encode(&value);
+        Self {
+            value,
+            payload,
+            endorsements: Vec::new(),
+        }
+    }
+
+    /// Adds the signature of `identity`, replacing an earlier one of the same credential.
+    pub fn endorse(&mut self, identity: &SigningIdentity) {
+        self.add(Endorsement::make(T::TAG, &self.payload, identity));
+    }
+
+    /// Adds a signature made elsewhere.
+    pub fn add(&mut self, endorsement: Endorsement) {
+        self.endorsements
+            .retain(|e| e.credential != endorsement.credential);
+        self.endorsements.push(endorsement);
+        self.endorsements.sort_unstable();
+    }
+
+    /// The canonical bytes of the statement, which is what is hashed.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    /// The signatures, none of which has been checked.
+    #[must_use]
+    pub fn endorsements(&self) -> &[Endorsement] {
+        &self.endorsements
+    }
+
+    /// The statement, whose signatures nobody has checked.
+    #[must_use]
+    pub fn unverified(&self) -> &T {
+        &self.value
+    }
+
+    /// Whether `by` signed.
+    #[must_use]
+    pub fn endorsed_by(&self, by: &PublicCredential) -> bool {
+        let id = by.id();
+        self.endorsements
+            .iter()
+            .any(|e| e.credential == id && e.verify(T::TAG, &self.payload, by).is_ok())
+    }
+
+    /// `[payload, [COSE_Sign1 with detached payload, …]]`, signatures sorted by credential.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.payload.len() + 128 * self.endorsements.len());
+        let mut e = Encoder::new(&mut out);
+        let _ = (|| {
+            e.array(2)?
+                .bytes(&self.payload)?
+                .array(self.endorsements.len() as u64)?
+                .ok()
+        })();
+        for endorsement in &self.endorsements {
+            endorsement.write(&mut e, None);
+        }
+        out
+    }
+
+    /// Reads the certificate without checking its signatures.
+    ///
+    /// # Errors
+    /// When it is malformed, not canonical, over its size limit, or has too many signatures.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, StatementError> {
+        let bytes_max = T::BYTES_MAX.saturating_add(ENVELOPE_BYTES_MAX * (SIGNATURES_MAX + 1));
+        if bytes.len() > bytes_max {
+            return Err(StatementError::Envelope);
+        }
+        let (payload, endorsements) =
+            Self::read_parts(&mut Decoder::new(bytes)).map_err(|_| StatementError::Envelope)?;
+        let value = cbor::decode(&payload, T::BYTES_MAX)?;
+        let read = Self {
+            value,
+            payload,
+            endorsements,
+        };
+        let sorted = read
+            .endorsements
+            .iter()
+            .zip(read.endorsements.iter().skip(1))
+            .all(|(a, b)| a.credential < b.credential);
+        if sorted && read.to_bytes() == bytes {
+            Ok(read)
+        } else {
+            Err(StatementError::Envelope)
+        }
+    }
+
+    fn read_parts(
+        d: &mut Decoder<'_>,
+    ) -> Result<(Vec<u8>, Vec<Endorsement>), minicbor::decode::Error> {
+        let shape = || minicbor::decode::Error::message("not a certificate");
+        if d.array()? != Some(2) {
+            return Err(shape());
+        }
+        let payload = d.bytes()?.to_vec();
+        let count = d
+            .array()?
+            .filter(|n| *n <= SIGNATURES_MAX as u64)
+            .ok_or_else(shape)?;
+        let mut endorsements = Vec::new();
+        for _ in 0..count {
+            match Endorsement::read(d)? {
+                (endorsement, None) => endorsements.push(endorsement),
+                (_, Some(_)) => return Err(shape()),
+            }
+        }
+        Ok((payload, endorsements))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cbor::Version;
+    use crate::secret::SecretBytes;
+    use crate::tags;
+
+    #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+    struct Note {
+        #[n(0)]
+        version: Version<1>,
+        #[n(1)]
+        text: String,
+    }
+
+    impl Statement for Note {
+        const TAG: Tag = tags::MESSAGE;
+        const BYTES_MAX: usize = 1024;
+    }
+
+    fn identity(seed: u8) -> SigningIdentity {
+        SigningIdentity::from_seed(&SecretBytes::take(&mut [seed; 32]))
+    }
+
+    fn note() -> Note {
+        Note {
+            version: Version,
+            text: "pay nobody".into(),
+        }
+    }
+
+    #[test]
+    fn coset_reads_and_verifies_our_envelope() {
+        use coset::CborSerializable;
+        let signed = Signed::sign(note(), &identity(1));
+        let theirs = coset::CoseSign1::from_slice(&signed.to_bytes()).unwrap();
+        theirs
+            .verify_signature(tags::MESSAGE.text().as_bytes(), |signature, message| {
+                let signature = signature.try_into().unwrap();
+                if identity(1).public().verifies(message, &signature) {
+                    Ok(())
+                } else {
+                    Err(())
+                }
+            })
+            .unwrap();
+        assert_eq!(theirs.payload.unwrap(), cbor::encode(&note()));
+    }
+
+    #[test]
+    fn every_flipped_bit_is_refused() {
+        let bytes = Signed::sign(note(), &identity(1)).to_bytes();
+        assert!(
+            Signed::<Note>::from_bytes(&bytes)
+                .unwrap()
+                .verify(&identity(1).public())
+                .is_ok()
+        );
+        for i in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[i / 8] ^= 1 << (i % 8);
+            let accepted = Signed::<Note>::from_bytes(&flipped)
+                .is_ok_and(|s| s.verify(&identity(1).public()).is_ok());
+            assert!(!accepted, "bit {i}");
+        }
+    }
+
+    #[test]
+    fn another_credential_and_another_tag_are_refused() {
+        let signed = Signed::sign(note(), &identity(1));
+        assert!(matches!(
+            signed.verify(&identity(2).public()),
+            Err(StatementError::Credential)
+        ));
+        let made = Endorsement::make(tags::CHARTER, &signed.payload, &identity(1));
+        assert!(
+            made.verify(tags::MESSAGE, &signed.payload, &identity(1).public())
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn certificate_keeps_one_signature_for_each_credential() {
+        let mut certificate = Certificate::unsigned(note());
+        for seed in [2, 1, 2] {
+            certificate.endorse(&identity(seed));
+        }
+        assert_eq!(certificate.endorsements().len(), 2);
+        let read = Certificate::<Note>::from_bytes(&certificate.to_bytes()).unwrap();
+        assert!(read.endorsed_by(&identity(1).public()));
+        assert!(read.endorsed_by(&identity(2).public()));
+        assert!(!read.endorsed_by(&identity(3).public()));
+    }
+}

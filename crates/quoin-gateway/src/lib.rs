@@ -1,0 +1,1 @@
+//! The gateway: HTTP and JSON-RPC faces, routing, combining.

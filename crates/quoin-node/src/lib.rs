@@ -1,0 +1,1 @@
+//! A signer: the node core as a state machine, and its shell.

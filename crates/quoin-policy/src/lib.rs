@@ -1,0 +1,1 @@
+//! The decision: charter, Cedar evaluation, obligations, budgets, the Warrant.

@@ -1,0 +1,1 @@
+//! The cluster simulator: fault injection, checkers, replay.
