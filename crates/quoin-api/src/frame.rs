@@ -1,0 +1,453 @@
+//! Frames: typed headers with opaque bodies, between nodes and from gateways to nodes.
+//!
+//! A frame is authenticated by the connection that it came on (mutual TLS with pinned identities).
+//! What must convince somebody else later is a signed statement inside it.
+
+use crate::statements::{FRAME_STATEMENT_BYTES_MAX, SIGNED_BYTES_MAX};
+use minicbor::{Decode, Encode};
+use quoin_core::cbor::{self, CborError, Version};
+use quoin_core::{
+    BatchId, CeremonyId, ClusterId, KeyId, NodeIndex, PayloadHash, PresignatureId, RequestId,
+    RuleId, SignerSet,
+};
+
+/// The largest frame: round 3 of an ECDSA batch of 256 is 10.3 MB.
+pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The most ids of one lease.
+pub const LEASE_IDS_MAX: usize = 1024;
+/// The most approvals that travel with one request.
+pub const APPROVALS_MAX: usize = 64;
+/// The most keys of one listing.
+pub const KEYS_MAX: usize = 4096;
+
+/// How urgent a frame is on its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Priority {
+    /// Statements, tombstones, signing: somebody waits.
+    Urgent,
+    /// Heartbeats, ceremonies, listings.
+    Normal,
+    /// Presigning: megabytes that may wait.
+    Bulk,
+}
+
+/// A protocol session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub enum SessionId {
+    /// A presigning batch.
+    #[n(0)]
+    Batch(#[n(0)] BatchId),
+    /// A key ceremony.
+    #[n(1)]
+    Ceremony(#[n(0)] CeremonyId),
+}
+
+/// One frame.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Frame {
+    /// The first frame on every connection, from both sides.
+    #[n(0)]
+    Hello(#[n(0)] Hello),
+    /// A certified charter, from whoever carries it.
+    #[n(1)]
+    Charter(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
+    /// A node's signed heartbeat (`Signed<Heartbeat>`).
+    #[n(2)]
+    Heartbeat(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
+    /// One message of a protocol session.
+    #[n(3)]
+    Session(#[n(0)] SessionFrame),
+    /// The sender has left a session; no reason is given to a peer.
+    #[n(4)]
+    SessionAborted(#[n(0)] SessionId),
+    /// A node's signed "prepared" acknowledgement of a key (`Signed<Prepared>`).
+    #[n(5)]
+    Prepared(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
+    /// Asks a node to judge and sign, or to judge and take part in a ceremony.
+    #[n(6)]
+    Request(#[n(0)] RequestFrame),
+    /// A node's reply to a request.
+    #[n(7)]
+    Reply(#[n(0)] ReplyFrame),
+    /// Asks the lowest-index signer for presignature ids.
+    #[n(8)]
+    LeaseRequest(#[n(0)] LeaseRequest),
+    /// Lends presignature ids to a gateway.
+    #[n(9)]
+    LeaseGrant(#[n(0)] LeaseGrant),
+    /// A finished signature, posted to all nodes.
+    #[n(10)]
+    Finished(#[n(0)] FinishedFrame),
+    /// A node's signed denial (`Signed<Denial>`), handed to the others.
+    #[n(11)]
+    Tombstone(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
+    /// Asks for the certificates of all keys.
+    #[n(12)]
+    KeysRequest,
+    /// The certificates of keys (`Certificate<KeyPublic>`).
+    #[n(13)]
+    Keys(#[n(0)] KeysFrame),
+    /// Asks for the charter in force.
+    #[n(14)]
+    CharterRequest,
+    /// Whether a charter was accepted, to who sent it.
+    #[n(15)]
+    CharterReply(#[n(0)] CharterReply),
+}
+
+/// The first frame on a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Hello {
+    /// The protocol's version.
+    #[n(0)]
+    pub version: Version<1>,
+    /// The cluster that the sender belongs to.
+    #[n(1)]
+    pub cluster: ClusterId,
+    /// The sender's build, for logs only.
+    #[n(2)]
+    pub build: String,
+    /// A fresh number for each start of a gateway; a node's generation.
+    #[n(3)]
+    pub boot: u64,
+}
+
+/// One message of a protocol session.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+pub struct SessionFrame {
+    /// The session.
+    #[n(0)]
+    pub session: SessionId,
+    /// The batch header (`BatchHeader`), with messages of round 1 only.
+    #[n(1)]
+    pub header: Option<Opaque>,
+    /// The message (`RoundMessage`); channel-secret.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub message: Vec<u8>,
+}
+
+impl std::fmt::Debug for SessionFrame {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SessionFrame")
+            .field("session", &self.session)
+            .field("message_bytes", &self.message.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Asks a node to judge a stamped request.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct RequestFrame {
+    /// Chosen by the gateway; names this attempt in the reply.
+    #[n(0)]
+    pub attempt: u64,
+    /// The stamp (`Signed<Stamp>`).
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub stamp: Vec<u8>,
+    /// The payload (canonical CBOR of `Payload`).
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub payload: Vec<u8>,
+    /// Approvals (`Signed<Approval>`).
+    #[n(3)]
+    pub approvals: Vec<Opaque>,
+    /// Which presignature to sign with; `None` for a ceremony.
+    #[n(4)]
+    pub signing: Option<SigningHint>,
+}
+
+/// With what to sign: a hint that affects who waits, never what is allowed.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct SigningHint {
+    /// The signers.
+    #[n(0)]
+    pub set: SignerSet,
+    /// The presignature.
+    #[n(1)]
+    pub presignature: PresignatureId,
+}
+
+/// Bytes that another crate gives meaning to.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(transparent)]
+pub struct Opaque(#[cbor(n(0), with = "minicbor::bytes")] pub Vec<u8>);
+
+/// A node's reply to a request.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ReplyFrame {
+    /// The attempt that is answered.
+    #[n(0)]
+    pub attempt: u64,
+    /// The request.
+    #[n(1)]
+    pub request_id: RequestId,
+    /// The answer.
+    #[n(2)]
+    pub reply: Reply,
+}
+
+/// What a node says to a request.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Reply {
+    /// A partial signature (`Signed<Answer>`); the node has journaled its decision.
+    #[n(0)]
+    Answer(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
+    /// The node refuses for good (`Signed<Denial>`).
+    #[n(1)]
+    Denied(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
+    /// The policy permits once these obligations are met.
+    #[n(2)]
+    Pending(#[n(0)] PendingReply),
+    /// The request id was used with another payload.
+    #[n(3)]
+    Conflict(#[n(0)] PayloadHash),
+    /// The request is malformed, forged or expired.
+    #[n(4)]
+    Rejected(#[n(0)] Refusal),
+    /// The node cannot sign this now; nothing was decided.
+    #[n(5)]
+    Unavailable(#[n(0)] Unavailable),
+    /// The request was signed before; this is the one answer to it.
+    #[n(6)]
+    AlreadySigned(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
+    /// The node takes part in the ceremony.
+    #[n(7)]
+    CeremonyStarted(#[n(0)] CeremonyId),
+    /// The ceremony ended in a key (`Certificate<KeyPublic>`), which is active on this node.
+    #[n(8)]
+    CeremonyDone(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
+}
+
+/// Obligations that are not met yet.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct PendingReply {
+    /// What approvals sign.
+    #[n(0)]
+    pub intent_hash: quoin_core::IntentHash,
+    /// The rules that permit.
+    #[n(1)]
+    pub rules: Vec<RuleId>,
+    /// What is missing, for people.
+    #[n(2)]
+    pub unmet: Vec<String>,
+}
+
+/// A rejection on the wire.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Refusal {
+    /// The field at fault.
+    #[n(0)]
+    pub field: String,
+    /// What is wrong.
+    #[n(1)]
+    pub message: String,
+}
+
+/// Why a node cannot sign now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Unavailable {
+    /// The presignature is not in this node's pool: consumed, expired, or of another boot.
+    #[n(0)]
+    PresignatureGone,
+    /// The node lacks fresh heartbeats of its peers.
+    #[n(1)]
+    NoLease,
+    /// The node's clock differs from its peers'.
+    #[n(2)]
+    ClockSkew,
+    /// The node does not know the key.
+    #[n(3)]
+    UnknownKey,
+    /// The node's charter is older than the stamp demands.
+    #[n(4)]
+    CharterBehind,
+    /// The node's disk failed; it signs nothing until an operator restarts it.
+    #[n(5)]
+    StorageFailed,
+    /// The node is at a limit of requests in flight.
+    #[n(6)]
+    Overloaded,
+}
+
+/// Asks for presignature ids.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct LeaseRequest {
+    /// The key.
+    #[n(0)]
+    pub key: KeyId,
+    /// The signers.
+    #[n(1)]
+    pub set: SignerSet,
+    /// How many ids are wanted.
+    #[n(2)]
+    pub want: u16,
+}
+
+/// Lends presignature ids; an empty list says that the pool is empty now.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct LeaseGrant {
+    /// The key.
+    #[n(0)]
+    pub key: KeyId,
+    /// The signers.
+    #[n(1)]
+    pub set: SignerSet,
+    /// The ids.
+    #[n(2)]
+    pub ids: Vec<PresignatureId>,
+}
+
+/// A finished signature with what a node needs to verify and count it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct FinishedFrame {
+    /// The stamp (`Signed<Stamp>`).
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub stamp: Vec<u8>,
+    /// The payload (canonical CBOR of `Payload`).
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub payload: Vec<u8>,
+    /// The finished signature (canonical CBOR of `FinishedSignature`).
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub signature: Vec<u8>,
+}
+
+/// Key certificates.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct KeysFrame {
+    /// Each a `Certificate<KeyPublic>`.
+    #[n(0)]
+    pub certificates: Vec<Opaque>,
+}
+
+/// Whether a charter was accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct CharterReply {
+    /// The node that answers.
+    #[n(0)]
+    pub node: NodeIndex,
+    /// The number of the charter in force on it now.
+    #[n(1)]
+    pub number: quoin_core::CharterNumber,
+    /// Why it refused, when it did.
+    #[n(2)]
+    pub refused: Option<Refusal>,
+}
+
+impl Frame {
+    /// The canonical bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        cbor::encode(self)
+    }
+
+    /// Reads a frame.
+    ///
+    /// # Errors
+    /// When the bytes are too long, malformed or not canonical, or a list exceeds its limit.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, FrameError> {
+        let frame: Self = cbor::decode(bytes, FRAME_BYTES_MAX)?;
+        frame.check_limits()?;
+        Ok(frame)
+    }
+
+    /// How urgent the frame is.
+    #[must_use]
+    pub const fn priority(&self) -> Priority {
+        match self {
+            Self::Session(SessionFrame {
+                session: SessionId::Batch(_),
+                ..
+            }) => Priority::Bulk,
+            Self::Request(_)
+            | Self::Reply(_)
+            | Self::Finished(_)
+            | Self::Tombstone(_)
+            | Self::Charter(_)
+            | Self::LeaseRequest(_)
+            | Self::LeaseGrant(_) => Priority::Urgent,
+            _ => Priority::Normal,
+        }
+    }
+
+    fn check_limits(&self) -> Result<(), FrameError> {
+        let (what, count, max) = match self {
+            Self::Request(r) => ("approvals", r.approvals.len(), APPROVALS_MAX),
+            Self::LeaseGrant(g) => ("lease ids", g.ids.len(), LEASE_IDS_MAX),
+            Self::Keys(k) => ("keys", k.certificates.len(), KEYS_MAX),
+            Self::Heartbeat(b) | Self::Prepared(b) | Self::Tombstone(b) => {
+                ("statement bytes", b.len(), SIGNED_BYTES_MAX)
+            }
+            Self::Charter(b) => ("charter bytes", b.len(), FRAME_STATEMENT_BYTES_MAX),
+            Self::Hello(h) => ("build bytes", h.build.len(), 64),
+            _ => return Ok(()),
+        };
+        if count > max {
+            Err(FrameError::Limit { what, count, max })
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Why bytes are not a frame.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    /// Malformed, too long or not canonical.
+    #[error("malformed frame: {0}")]
+    Encoding(#[from] CborError),
+    /// A list over its limit.
+    #[error("frame has `{count}` {what}, which is over the limit of `{max}`")]
+    Limit {
+        /// What there is too much of.
+        what: &'static str,
+        /// How many there are.
+        count: usize,
+        /// How many are accepted.
+        max: usize,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn frames_read_back_what_they_write() {
+        let frame = Frame::Hello(Hello {
+            version: Version,
+            cluster: ClusterId([1; 32]),
+            build: "quoin 0.1.0".into(),
+            boot: 7,
+        });
+        assert_eq!(Frame::from_bytes(&frame.to_bytes()).unwrap(), frame);
+        let session = Frame::Session(SessionFrame {
+            session: SessionId::Ceremony(CeremonyId([2; 16])),
+            header: None,
+            message: vec![1, 2, 3],
+        });
+        assert_eq!(Frame::from_bytes(&session.to_bytes()).unwrap(), session);
+    }
+
+    #[test]
+    fn lists_over_their_limit_are_refused() {
+        let frame = Frame::Request(RequestFrame {
+            attempt: 1,
+            stamp: vec![],
+            payload: vec![],
+            approvals: vec![Opaque(vec![]); APPROVALS_MAX + 1],
+            signing: None,
+        });
+        assert!(matches!(
+            Frame::from_bytes(&frame.to_bytes()),
+            Err(FrameError::Limit { .. })
+        ));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
+            let _ = Frame::from_bytes(&bytes);
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! What nodes sign: heartbeats, denials, answers, acknowledgements; and the finished signature.
+
+use minicbor::{Decode, Encode};
+use quoin_core::cbor::Version;
+use quoin_core::tags::{self, Tag};
+use quoin_core::{
+    Boot, CeremonyId, CharterHash, CharterNumber, ClusterId, HeadHash, KeyId, PayloadHash,
+    PresignatureId, RequestId, RuleId, Scheme, SignerSet, Statement, TimeMs,
+};
+
+/// The largest signed statement of this module, with its envelope.
+pub const SIGNED_BYTES_MAX: usize = 8 * 1024;
+/// The largest certificate that travels in a frame.
+pub const FRAME_STATEMENT_BYTES_MAX: usize = 1024 * 1024;
+
+/// A node's view of itself, signed several times a second.
+///
+/// A node signs only while it holds fresh heartbeats of n-t peers; each heartbeat also witnesses
+/// the sender's charter, boot and journal head, so that a rolled-back node is noticed.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Heartbeat {
+    /// The form's version.
+    #[n(0)]
+    pub version: Version<1>,
+    /// The cluster.
+    #[n(1)]
+    pub cluster: ClusterId,
+    /// Who beats.
+    #[n(2)]
+    pub boot: Boot,
+    /// Counts the heartbeats of this boot.
+    #[n(3)]
+    pub counter: u64,
+    /// The sender's effective time.
+    #[n(4)]
+    pub at: TimeMs,
+    /// The charter in force on the sender.
+    #[n(5)]
+    pub charter: CharterNumber,
+    /// Its hash.
+    #[n(6)]
+    pub charter_hash: CharterHash,
+    /// The newest durable record of the sender's journal.
+    #[n(7)]
+    pub head: Head,
+}
+
+impl Statement for Heartbeat {
+    const TAG: Tag = tags::HEARTBEAT;
+    const BYTES_MAX: usize = 512;
+}
+
+/// The newest durable record of a lane's journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub struct Head {
+    /// The record's number, from 1; 0 for an empty journal.
+    #[n(0)]
+    pub seq: u64,
+    /// Its chain hash; zero for an empty journal.
+    #[n(1)]
+    pub hash: HeadHash,
+}
+
+/// A node's durable refusal of a request: a tombstone. The node will never sign this request id.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Denial {
+    /// The form's version.
+    #[n(0)]
+    pub version: Version<1>,
+    /// The cluster.
+    #[n(1)]
+    pub cluster: ClusterId,
+    /// Who denies.
+    #[n(2)]
+    pub boot: Boot,
+    /// The request.
+    #[n(3)]
+    pub request_id: RequestId,
+    /// Its payload.
+    #[n(4)]
+    pub payload_hash: PayloadHash,
+    /// The charter that it was judged under.
+    #[n(5)]
+    pub charter_hash: CharterHash,
+    /// The rule that decided; `None` when no rule permits.
+    #[n(6)]
+    pub rule: Option<RuleId>,
+    /// The field at fault, when one is.
+    #[n(7)]
+    pub field: Option<String>,
+    /// The reason, for people.
+    #[n(8)]
+    pub message: String,
+    /// The smallest rule that would allow, when there is one.
+    #[n(9)]
+    pub suggestion: Option<String>,
+}
+
+impl Statement for Denial {
+    const TAG: Tag = tags::DENIAL;
+    const BYTES_MAX: usize = 4096;
+}
+
+/// A node's partial signature, and its part of the receipt.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Answer {
+    /// The form's version.
+    #[n(0)]
+    pub version: Version<1>,
+    /// The cluster.
+    #[n(1)]
+    pub cluster: ClusterId,
+    /// Who answers.
+    #[n(2)]
+    pub boot: Boot,
+    /// The request.
+    #[n(3)]
+    pub request_id: RequestId,
+    /// The key.
+    #[n(4)]
+    pub key: KeyId,
+    /// The signers.
+    #[n(5)]
+    pub set: SignerSet,
+    /// The presignature that was consumed.
+    #[n(6)]
+    pub presignature: PresignatureId,
+    /// What the signers must agree on: batch, place, digest, tweak and nonce point.
+    #[cbor(n(7), with = "minicbor::bytes")]
+    pub view: [u8; 32],
+    /// The partial signature, in the scheme's form.
+    #[cbor(n(8), with = "minicbor::bytes")]
+    pub partial: Vec<u8>,
+    /// The charter that it was judged under.
+    #[n(9)]
+    pub charter_hash: CharterHash,
+    /// The rules that permitted.
+    #[n(10)]
+    pub rules: Vec<RuleId>,
+    /// The journal head that covers the decision.
+    #[n(11)]
+    pub head: Head,
+}
+
+impl Statement for Answer {
+    const TAG: Tag = tags::ANSWER_SIGNATURE;
+    const BYTES_MAX: usize = 8 * 1024 - 256;
+}
+
+/// A node has stored its share of a new key durably.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Prepared {
+    /// The form's version.
+    #[n(0)]
+    pub version: Version<1>,
+    /// The cluster.
+    #[n(1)]
+    pub cluster: ClusterId,
+    /// Who acknowledges.
+    #[n(2)]
+    pub boot: Boot,
+    /// The ceremony.
+    #[n(3)]
+    pub ceremony: CeremonyId,
+    /// The key.
+    #[n(4)]
+    pub key: KeyId,
+    /// The ceremony's transcript.
+    #[cbor(n(5), with = "minicbor::bytes")]
+    pub transcript: [u8; 32],
+}
+
+impl Statement for Prepared {
+    const TAG: Tag = tags::KEY_PREPARED;
+    const BYTES_MAX: usize = 512;
+}
+
+/// A finished signature: verified against the public key before it is returned.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct FinishedSignature {
+    /// The form's version.
+    #[n(0)]
+    pub version: Version<1>,
+    /// The request.
+    #[n(1)]
+    pub request_id: RequestId,
+    /// The key.
+    #[n(2)]
+    pub key: KeyId,
+    /// The scheme.
+    #[n(3)]
+    pub scheme: Scheme,
+    /// 64 bytes: `r || s` for ECDSA (s low), `R || z` for Schnorr schemes.
+    #[cbor(n(4), with = "minicbor::bytes")]
+    pub signature: [u8; 64],
+    /// The parity of the nonce point's y coordinate, for ECDSA.
+    #[n(5)]
+    pub recovery_id: Option<u8>,
+}
