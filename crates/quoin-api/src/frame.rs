@@ -60,9 +60,9 @@ pub enum Frame {
     /// The sender has left a session; no reason is given to a peer.
     #[n(4)]
     SessionAborted(#[n(0)] SessionId),
-    /// A node's signed "prepared" acknowledgement of a key (`Signed<Prepared>`).
+    /// A node's "prepared" acknowledgement of a key.
     #[n(5)]
-    Prepared(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
+    Prepared(#[n(0)] PreparedFrame),
     /// Asks a node to judge and sign, or to judge and take part in a ceremony.
     #[n(6)]
     Request(#[n(0)] RequestFrame),
@@ -133,6 +133,18 @@ impl std::fmt::Debug for SessionFrame {
             .field("message_bytes", &self.message.len())
             .finish_non_exhaustive()
     }
+}
+
+/// A node's "prepared" acknowledgement of a key.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct PreparedFrame {
+    /// The acknowledgement (`Signed<Prepared>`).
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub statement: Vec<u8>,
+    /// Whether the sender still waits for the recipient's own acknowledgement. Without it two
+    /// nodes that are both done would answer each other for ever.
+    #[n(1)]
+    pub wants_reply: bool,
 }
 
 /// Asks a node to judge a stamped request.
@@ -374,9 +386,10 @@ impl Frame {
             Self::Request(r) => ("approvals", r.approvals.len(), APPROVALS_MAX),
             Self::LeaseGrant(g) => ("lease ids", g.ids.len(), LEASE_IDS_MAX),
             Self::Keys(k) => ("keys", k.certificates.len(), KEYS_MAX),
-            Self::Heartbeat(b) | Self::Prepared(b) | Self::Tombstone(b) => {
+            Self::Heartbeat(b) | Self::Tombstone(b) => {
                 ("statement bytes", b.len(), SIGNED_BYTES_MAX)
             }
+            Self::Prepared(p) => ("statement bytes", p.statement.len(), SIGNED_BYTES_MAX),
             Self::Charter(b) => ("charter bytes", b.len(), FRAME_STATEMENT_BYTES_MAX),
             Self::Hello(h) => ("build bytes", h.build.len(), 64),
             _ => return Ok(()),

@@ -3,9 +3,11 @@
 //! These are ordinary single keys, not threshold keys. Ed25519 verification is strict (RFC 8032
 //! with small-order and non-canonical points refused); P-256 is ECDSA over SHA-256 with low s.
 
+use crate::error::Rejection;
 use crate::ids::CredentialId;
 use crate::secret::SecretBytes;
 use minicbor::{Decode, Encode};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// The public half of a credential.
@@ -53,6 +55,59 @@ impl PublicCredential {
             }
             Self::P256(bytes) => verify_p256(bytes, message, signature),
         }
+    }
+}
+
+impl std::fmt::Display for PublicCredential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ed25519(bytes) => write!(f, "ed25519:{}", hex::encode(bytes)),
+            Self::P256(bytes) => write!(f, "p256:{}", hex::encode(bytes)),
+        }
+    }
+}
+
+impl std::str::FromStr for PublicCredential {
+    type Err = Rejection;
+
+    /// Reads `ed25519:<64 hex digits>` or `p256:<66 hex digits>`, lower case.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bad = || {
+            Rejection::caller(
+                "credential",
+                "expected `ed25519:` or `p256:` and the public key in lower-case hex",
+            )
+        };
+        let (algorithm, digits) = text.split_once(':').ok_or_else(bad)?;
+        if digits.bytes().any(|b| b.is_ascii_uppercase()) {
+            return Err(bad());
+        }
+        match algorithm {
+            "ed25519" => {
+                let mut bytes = [0u8; 32];
+                hex::decode_to_slice(digits, &mut bytes).map_err(|_| bad())?;
+                Ok(Self::Ed25519(bytes))
+            }
+            "p256" => {
+                let mut bytes = [0u8; 33];
+                hex::decode_to_slice(digits, &mut bytes).map_err(|_| bad())?;
+                Ok(Self::P256(bytes))
+            }
+            _ => Err(bad()),
+        }
+    }
+}
+
+impl Serialize for PublicCredential {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for PublicCredential {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -146,6 +201,20 @@ mod tests {
         let public = PublicCredential::P256(point.as_bytes().try_into().unwrap());
         assert!(public.verifies(b"message", &low.to_bytes().into()));
         assert!(!public.verifies(b"message", &high.to_bytes().into()));
+    }
+
+    #[test]
+    fn public_credentials_read_back_what_they_print() {
+        for credential in [
+            PublicCredential::Ed25519([0xab; 32]),
+            PublicCredential::P256([2; 33]),
+        ] {
+            let text = credential.to_string();
+            assert_eq!(text.parse::<PublicCredential>(), Ok(credential));
+            assert!(text.to_uppercase().parse::<PublicCredential>().is_err());
+        }
+        assert!("ed25519:ab".parse::<PublicCredential>().is_err());
+        assert!("rsa:ab".parse::<PublicCredential>().is_err());
     }
 
     #[test]

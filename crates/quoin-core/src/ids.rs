@@ -169,6 +169,8 @@ text_id! {
     BudgetId;
     /// A name in the address book.
     BookName;
+    /// A gateway.
+    GatewayId;
 }
 
 /// The largest node index: the x-coordinate of a share fits four bits.

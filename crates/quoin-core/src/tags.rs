@@ -38,6 +38,8 @@ tags! {
     INTENT = "quoin/intent/v1";
     /// A person's approval of an intent.
     APPROVAL = "quoin/approval/v1";
+    /// The text of one policy, as an intent hash names it.
+    POLICY = "quoin/policy/v1";
     /// A node's signed denial (tombstone).
     DENIAL = "quoin/denial/v1";
     /// A node's signed heartbeat.
@@ -145,6 +147,8 @@ tags! {
     DKG_TRANSCRIPT = "quoin/dkg/v1/transcript";
     /// Key generation: associated data of an encrypted dealing.
     DKG_DEAL = "quoin/dkg/v1/deal";
+    /// Key generation: signed complaint against a dealer.
+    DKG_COMPLAINT = "quoin/dkg/v1/complaint";
 
     /// Model scheme of the simulator: all of its hashes.
     MODEL = "quoin/model/v1";

@@ -1,1 +1,6 @@
 //! A signer: the node core as a state machine, and its shell.
+
+pub mod seal;
+pub mod store;
+
+pub mod core;

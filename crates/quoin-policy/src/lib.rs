@@ -1,1 +1,45 @@
-//! The decision: charter, Cedar evaluation, obligations, budgets, the Warrant.
+//! The decision: charter, Cedar evaluation, obligations, budgets, and the [`Warrant`] that
+//! judgement makes and signing consumes.
+//!
+//! The way through this crate: a [`Charter`] is text that people sign; [`verify_genesis`] and
+//! [`verify_successor`] turn a signed one into a [`Constitution`], which cannot be wrong in any of
+//! the ways that the checks name. [`Constitution::judge`] takes a [`quoin_chain::Decoded`] and
+//! answers with a [`Judgement`]. There is no IO here, no clock and no entropy: time is a parameter.
+
+mod approval;
+mod budget;
+mod cedar;
+mod charter;
+mod check;
+mod constitution;
+mod denial;
+mod explain;
+mod judge;
+mod ledger;
+mod obligation;
+mod schema;
+mod slots;
+mod warrant;
+mod words;
+
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod tests;
+
+pub use approval::{
+    APPROVALS_MAX, Approval, ApprovalFault, IgnoredApproval, ReliedRule, intent_hash,
+};
+pub use budget::{Budget, Measure, Mode, Scope, WINDOW_MS_MAX};
+pub use charter::{Asset, BookEntry, Charter, GOVERNOR_ROLE, GatewayEntry, NodeEntry, Principal};
+pub use check::CharterError;
+pub use constitution::{Constitution, verify_genesis, verify_successor};
+pub use denial::{Denial, DenialReason};
+pub use explain::summary;
+pub use judge::{Judgement, KeyFacts, Pending, Request};
+pub use ledger::{Charge, Ledger, Reservation};
+pub use obligation::{ApprovalsObligation, Obligations, Unmet};
+pub use schema::schema_text;
+pub use slots::SlotTake;
+pub use warrant::Warrant;
+pub use words::cluster_words;

@@ -3,6 +3,7 @@
 //! The three classes are those of the construction's section 14.3. A class 1 fault is a *strike*:
 //! the node writes it durably before it sends anything else, and never retries it as a time-out.
 
+use crate::dkg::Complaint;
 use minicbor::{Decode, Encode};
 use quoin_core::NodeIndex;
 
@@ -71,6 +72,15 @@ pub enum Fault {
     /// A batch id that was already used in this boot.
     #[n(14)]
     BatchReplayed,
+    /// A profile that this scheme's presigning does not offer.
+    #[n(15)]
+    UnsupportedProfile,
+    /// A batch size that is not allowed.
+    #[n(16)]
+    WrongBatchSize,
+    /// Our stored share is not the certified one, or the certified shares do not give the key.
+    #[n(17)]
+    WrongShare,
 
     /// The tree check of the oblivious-transfer extension failed.
     #[n(20)]
@@ -106,6 +116,15 @@ pub enum Fault {
     /// A node's echo is over another transcript than ours.
     #[n(36)]
     BadEcho,
+    /// A broadcast is not the canonical encoding of its form.
+    #[n(37)]
+    MalformedBroadcast,
+    /// A key for the encryption of dealings is missing, used twice, or of small order.
+    #[n(38)]
+    BadCeremonyKey,
+    /// The scheme is not one that this build generates keys for.
+    #[n(39)]
+    SchemeRefused,
 }
 
 impl Fault {
@@ -121,6 +140,7 @@ impl Fault {
             | Self::ContextDiffers
             | Self::TranscriptDiffers
             | Self::IdentityNonce
+            | Self::SchemeRefused
             | Self::DegenerateKey => Class::NotAttributable,
             _ => Class::Public,
         }
@@ -134,14 +154,24 @@ pub struct Abort {
     /// Every fault found, with the peer it names. All peers are evaluated before a session ends,
     /// so that one cheat cannot hide behind another.
     pub faults: Vec<(Option<NodeIndex>, Fault)>,
+    /// Signed proof against dealers of a key ceremony whose dealings failed in private; empty for
+    /// every other session. The node publishes them, and every node judges them for itself.
+    pub complaints: Vec<Complaint>,
 }
 
 impl Abort {
     /// An abort with one fault.
     #[must_use]
     pub fn one(culprit: Option<NodeIndex>, fault: Fault) -> Self {
+        Self::many(vec![(culprit, fault)])
+    }
+
+    /// An abort with several faults.
+    #[must_use]
+    pub const fn many(faults: Vec<(Option<NodeIndex>, Fault)>) -> Self {
         Self {
-            faults: vec![(culprit, fault)],
+            faults,
+            complaints: Vec::new(),
         }
     }
 

@@ -7,12 +7,22 @@
 
 pub mod abort;
 pub mod batch;
+pub mod combine;
+pub mod dkg;
+pub mod ecdsa;
+#[cfg(any(test, feature = "model"))]
+pub mod model;
+pub mod presign;
 pub mod roster;
 pub mod round;
+pub mod schnorr;
 pub mod share;
+pub mod sign;
 
 pub use abort::{Abort, Class, Fault};
 pub use batch::{BatchHeader, Profile};
+pub use presign::{Answer, CombineFault, CombineReason, Presignature, SignFault};
 pub use roster::Roster;
 pub use round::{Advance, Inbox, Outbox, Round, RoundMessage};
 pub use share::{KeyPublic, KeyShare};
+pub use sign::{Signed, sign};

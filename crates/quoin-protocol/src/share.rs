@@ -102,3 +102,12 @@ pub struct KeyShare {
     /// The share.
     pub secret: SecretBytes<32>,
 }
+
+impl KeyShare {
+    /// Whether the share is the one that the public record names for its node.
+    #[must_use]
+    pub fn matches_public(&self) -> bool {
+        crate::dkg::public_point(self.public.scheme, &self.secret).as_deref()
+            == self.public.public_share(self.node)
+    }
+}

@@ -1,0 +1,525 @@
+//! The command line's shape: each flag is defined once, here.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use quoin_core::{Amount, KeyName, NodeIndex, PrincipalId, Purpose, RequestId, Scheme};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "quoin",
+    version,
+    about = "Threshold keys that only sign what every node judges to be allowed",
+    after_help = "Start here:\n  quoin dev              a cluster of three nodes on this machine\n  \
+                  quoin dev --demo       the whole story, played once\n\n\
+                  Exit codes: 0 done, 1 refused by policy, 2 error, 130 interrupted."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a cluster of three nodes and a gateway on this machine, for development
+    Dev(DevArgs),
+    /// Run one node
+    Node(NodeArgs),
+    /// Run a gateway
+    Gateway(GatewayArgs),
+    /// Make identities and the genesis of a cluster
+    #[command(subcommand)]
+    Init(InitCommand),
+    /// Make, list and show threshold keys
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Ask for a signature
+    Sign(Box<SignArgs>),
+    /// Approve a request that waits for approvals
+    Approve(ApproveArgs),
+    /// Show or change the charter
+    #[command(subcommand)]
+    Charter(CharterCommand),
+    /// Verify the nodes' journals, offline
+    #[command(subcommand)]
+    Journal(JournalCommand),
+    /// Measure
+    #[command(subcommand)]
+    Bench(BenchCommand),
+    /// Run a program that ends when this process's standard input does
+    #[command(hide = true)]
+    WithParent(WithParentArgs),
+}
+
+/// The data folder.
+#[derive(Clone, Debug, Args)]
+pub struct DataArg {
+    /// The data folder [default: ./quoin-data or, when that is missing, ./quoin-dev]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
+impl DataArg {
+    /// The folder that is meant.
+    pub fn folder(&self) -> crate::folder::Folder {
+        let default = || {
+            let (data, dev) = (PathBuf::from("quoin-data"), PathBuf::from("quoin-dev"));
+            if !data.exists() && dev.exists() { dev } else { data }
+        };
+        crate::folder::Folder::at(self.data.clone().unwrap_or_else(default))
+    }
+}
+
+/// `quoin dev`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  quoin dev\n  quoin dev --port 0 --data /tmp/cluster\n  \
+                        quoin dev --rpc http://127.0.0.1:8545\n  quoin dev --demo --json")]
+pub struct DevArgs {
+    /// The data folder [default: ./quoin-dev; for --demo: a temporary one]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// The gateway's port on 127.0.0.1; 0 takes a free one [default: 8700; for --demo: 0]
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// The chain node to use instead of starting anvil
+    #[arg(long, value_name = "URL")]
+    pub rpc: Option<String>,
+    /// Play the whole story once and exit
+    #[arg(long)]
+    pub demo: bool,
+    /// How many signatures of each scheme the demo's latency table takes
+    #[arg(long, default_value_t = 100, value_name = "N", requires = "demo")]
+    pub samples: usize,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `quoin node`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  quoin node --data ./node-1")]
+pub struct NodeArgs {
+    /// The node's folder, as `quoin init node` made it
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// End when standard input ends, which it does when the process that started this one dies
+    #[arg(long)]
+    pub exit_with_parent: bool,
+}
+
+/// `quoin gateway`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  quoin gateway --data ./gateway")]
+pub struct GatewayArgs {
+    /// The gateway's folder, as `quoin init gateway` made it
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// End when standard input ends, which it does when the process that started this one dies
+    #[arg(long)]
+    pub exit_with_parent: bool,
+}
+
+/// `quoin init`.
+#[derive(Debug, Subcommand)]
+pub enum InitCommand {
+    /// Make a node's identity on its own host, and print the public part
+    #[command(after_help = "Example:\n  quoin init node --index 1 --listen 10.0.0.1:7101 \
+                            --peer 2=10.0.0.2:7101 --peer 3=10.0.0.3:7101 --dir ./node-1")]
+    Node(InitNodeArgs),
+    /// Make a gateway's identity, and print the public part
+    Gateway(InitGatewayArgs),
+    /// Make a person's or agent's credential, and print the public part
+    Principal(InitPrincipalArgs),
+    /// Sign the genesis with the identities that are on this host
+    #[command(after_help = "Example:\n  quoin init genesis --charter charter.json --out \
+                            genesis.cbor --node ./node-1 --governor ./alice.key")]
+    Genesis(InitGenesisArgs),
+    /// Pin a cluster in a data folder, so that commands can talk to it
+    Pin(InitPinArgs),
+}
+
+/// `quoin init node`.
+#[derive(Debug, Args)]
+pub struct InitNodeArgs {
+    /// The node's index, 1 to 15
+    #[arg(long, value_parser = node_index)]
+    pub index: NodeIndex,
+    /// Where the node listens for other nodes and gateways
+    #[arg(long)]
+    pub listen: SocketAddr,
+    /// Where another node listens: `<index>=<address>`
+    #[arg(long = "peer", value_parser = peer, value_name = "INDEX=ADDRESS")]
+    pub peers: Vec<(NodeIndex, SocketAddr)>,
+    /// The genesis file that the node will start from
+    #[arg(long, default_value = "genesis.cbor")]
+    pub genesis: PathBuf,
+    /// The folder to make
+    #[arg(long)]
+    pub dir: PathBuf,
+}
+
+/// `quoin init gateway`.
+#[derive(Debug, Args)]
+pub struct InitGatewayArgs {
+    /// The folder to make
+    #[arg(long)]
+    pub dir: PathBuf,
+}
+
+/// `quoin init principal`.
+#[derive(Debug, Args)]
+pub struct InitPrincipalArgs {
+    /// The key file to make
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
+/// `quoin init genesis`.
+#[derive(Debug, Args)]
+pub struct InitGenesisArgs {
+    /// The charter, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub charter: PathBuf,
+    /// Where to write it; signatures that are there already are kept
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// The folder of a node on this host
+    #[arg(long = "node", value_name = "DIR")]
+    pub nodes: Vec<PathBuf>,
+    /// The key file of a governor on this host
+    #[arg(long = "governor", value_name = "FILE")]
+    pub governors: Vec<PathBuf>,
+}
+
+/// `quoin init pin`.
+#[derive(Debug, Args)]
+pub struct InitPinArgs {
+    /// The signed genesis
+    #[arg(long, value_name = "FILE")]
+    pub genesis: PathBuf,
+    /// Where the gateway listens
+    #[arg(long, value_name = "URL")]
+    pub gateway: String,
+    /// The chain that amounts mean unless another is named
+    #[arg(long)]
+    pub chain_id: u64,
+    /// The chain node, for nonces, fees and broadcasting
+    #[arg(long, value_name = "URL")]
+    pub rpc: Option<String>,
+    /// The data folder to make
+    #[arg(long, value_name = "DIR", default_value = "quoin-data")]
+    pub data: PathBuf,
+}
+
+/// A scheme, as arguments name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SchemeArg {
+    /// ECDSA on secp256k1
+    Ecdsa,
+    /// BIP-340 Schnorr for Taproot outputs
+    Taproot,
+    /// Ed25519
+    Ed25519,
+}
+
+impl From<SchemeArg> for Scheme {
+    fn from(arg: SchemeArg) -> Self {
+        match arg {
+            SchemeArg::Ecdsa => Self::Ecdsa,
+            SchemeArg::Taproot => Self::Taproot,
+            SchemeArg::Ed25519 => Self::Ed25519,
+        }
+    }
+}
+
+/// A purpose, as arguments name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PurposeArg {
+    /// Holds money
+    Treasury,
+    /// Signs transactions of a desk
+    Trading,
+    /// Signs for an automated agent
+    Agent,
+    /// Signs bare digests
+    Digest,
+}
+
+impl From<PurposeArg> for Purpose {
+    fn from(arg: PurposeArg) -> Self {
+        match arg {
+            PurposeArg::Treasury => Self::Treasury,
+            PurposeArg::Trading => Self::Trading,
+            PurposeArg::Agent => Self::Agent,
+            PurposeArg::Digest => Self::Digest,
+        }
+    }
+}
+
+/// `quoin key`.
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Have all nodes make a key, of which each keeps one share
+    #[command(after_help = "Example:\n  quoin key create hedge --scheme ecdsa --purpose trading")]
+    Create(KeyCreateArgs),
+    /// List the keys whose certificates verify
+    List(KeyListArgs),
+    /// Show one key
+    Show(KeyShowArgs),
+}
+
+/// `quoin key create`.
+#[derive(Debug, Args)]
+pub struct KeyCreateArgs {
+    /// The key's name
+    pub name: KeyName,
+    /// The signature scheme
+    #[arg(long)]
+    pub scheme: SchemeArg,
+    /// What the key is for, for ever
+    #[arg(long)]
+    pub purpose: PurposeArg,
+    /// Who asks
+    #[arg(long = "as", value_name = "PRINCIPAL", default_value = "alice")]
+    pub principal: PrincipalId,
+    /// The request's id, to ask again for the same
+    #[arg(long)]
+    pub request_id: Option<RequestId>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The data folder
+    #[command(flatten)]
+    pub data: DataArg,
+}
+
+/// `quoin key list`.
+#[derive(Debug, Args)]
+pub struct KeyListArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The data folder
+    #[command(flatten)]
+    pub data: DataArg,
+}
+
+/// `quoin key show`.
+#[derive(Debug, Args)]
+pub struct KeyShowArgs {
+    /// The key's name
+    pub name: KeyName,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The data folder
+    #[command(flatten)]
+    pub data: DataArg,
+}
+
+/// `quoin sign`.
+#[derive(Debug, Args)]
+#[command(
+    group = clap::ArgGroup::new("what").required(true).args(["transfer", "transaction", "typed_data", "message", "text"]),
+    after_help = "Examples:\n  quoin sign --key desk-ecdsa --transfer 0x…dead --amount 1000000000 --as alice --broadcast\n  \
+                  quoin sign --key desk-ecdsa --typed-data order.json --as alice\n  \
+                  quoin sign --key desk-ed25519 --text 'hello' --as alice"
+)]
+pub struct SignArgs {
+    /// The key's name
+    #[arg(long)]
+    pub key: KeyName,
+    /// Who asks
+    #[arg(long = "as", value_name = "PRINCIPAL", default_value = "alice")]
+    pub principal: PrincipalId,
+    /// Send the chain's own coin to this address
+    #[arg(long, value_name = "TO", requires = "amount")]
+    pub transfer: Option<String>,
+    /// How much, in wei
+    #[arg(long, value_name = "WEI", requires = "transfer")]
+    pub amount: Option<Amount>,
+    /// The chain's id [default: the data folder's]
+    #[arg(long, value_name = "ID")]
+    pub chain: Option<u64>,
+    /// An unsigned EVM transaction in hex, from a file or `-`
+    #[arg(long, value_name = "FILE")]
+    pub transaction: Option<PathBuf>,
+    /// EIP-712 typed data as JSON, from a file or `-`
+    #[arg(long, value_name = "FILE")]
+    pub typed_data: Option<PathBuf>,
+    /// An EIP-191 personal message
+    #[arg(long, value_name = "TEXT")]
+    pub message: Option<String>,
+    /// A text that no chain gives a meaning to
+    #[arg(long, value_name = "TEXT")]
+    pub text: Option<String>,
+    /// Hand the signed transaction to the chain node
+    #[arg(long)]
+    pub broadcast: bool,
+    /// The request's id, to ask again for the same
+    #[arg(long)]
+    pub request_id: Option<RequestId>,
+    /// Do not ask before signing
+    #[arg(long)]
+    pub yes: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The data folder
+    #[command(flatten)]
+    pub data: DataArg,
+}
+
+/// `quoin approve`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  quoin approve 6f1c… --as bob")]
+pub struct ApproveArgs {
+    /// The request's id
+    pub request_id: RequestId,
+    /// Who approves
+    #[arg(long = "as", value_name = "PRINCIPAL")]
+    pub principal: PrincipalId,
+    /// Do not ask before approving
+    #[arg(long)]
+    pub yes: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The data folder
+    #[command(flatten)]
+    pub data: DataArg,
+}
+
+/// `quoin charter`.
+#[derive(Debug, Subcommand)]
+pub enum CharterCommand {
+    /// Show the charter in force
+    Show(CharterShowArgs),
+    /// Sign the next charter and hand it to the nodes
+    #[command(after_help = "Examples:\n  quoin charter apply --add-rule rule.cedar --as alice,bob\n  \
+                            quoin charter apply --policies policies.cedar --as alice,bob\n  \
+                            quoin charter show --json > charter.json  (edit it)\n  \
+                            quoin charter apply charter.json --as alice,bob")]
+    Apply(CharterApplyArgs),
+}
+
+/// `quoin charter show`.
+#[derive(Debug, Args)]
+pub struct CharterShowArgs {
+    /// Print JSON, in the form that `apply` reads
+    #[arg(long)]
+    pub json: bool,
+    /// The data folder
+    #[command(flatten)]
+    pub data: DataArg,
+}
+
+/// `quoin charter apply`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("change").required(true).args(["file", "policies", "add_rule"]))]
+pub struct CharterApplyArgs {
+    /// The whole charter as JSON; its number and predecessor are filled in
+    pub file: Option<PathBuf>,
+    /// Replace the policies with this Cedar text
+    #[arg(long, value_name = "FILE")]
+    pub policies: Option<PathBuf>,
+    /// Add this Cedar text to the policies
+    #[arg(long, value_name = "FILE")]
+    pub add_rule: Option<PathBuf>,
+    /// The governors who sign
+    #[arg(long = "as", value_name = "GOVERNOR", value_delimiter = ',', required = true)]
+    pub governors: Vec<PrincipalId>,
+    /// Do not ask before signing
+    #[arg(long)]
+    pub yes: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The data folder
+    #[command(flatten)]
+    pub data: DataArg,
+}
+
+/// `quoin journal`.
+#[derive(Debug, Subcommand)]
+pub enum JournalCommand {
+    /// Check every journal's chain, and that it has every head that other nodes witnessed
+    #[command(after_help = "Example:\n  quoin journal verify --data ./quoin-dev")]
+    Verify(JournalVerifyArgs),
+}
+
+/// `quoin journal verify`.
+#[derive(Debug, Args)]
+pub struct JournalVerifyArgs {
+    /// Only this node's journal (still held against what the others witnessed)
+    #[arg(long, value_parser = node_index)]
+    pub node: Option<NodeIndex>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The data folder, with a folder `node-<index>` for each node
+    #[command(flatten)]
+    pub data: DataArg,
+}
+
+/// `quoin bench`.
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Signing latency over HTTP for each scheme beside one plain local key
+    Gateway(BenchArgs),
+}
+
+/// `quoin bench gateway`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// How many signatures of each kind
+    #[arg(long, default_value_t = 300)]
+    pub count: usize,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `quoin with-parent`.
+#[derive(Debug, Args)]
+pub struct WithParentArgs {
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub program: Vec<std::ffi::OsString>,
+}
+
+fn node_index(text: &str) -> Result<NodeIndex, String> {
+    let number: u8 = text.parse().map_err(|_| "expected a number from 1 to 15".to_owned())?;
+    NodeIndex::new(number).ok_or_else(|| "expected a number from 1 to 15".to_owned())
+}
+
+fn peer(text: &str) -> Result<(NodeIndex, SocketAddr), String> {
+    let (index, address) = text.split_once('=').ok_or("expected `<index>=<address>`")?;
+    let address = address.parse().map_err(|e| format!("`{address}`: {e}"))?;
+    Ok((node_index(index)?, address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_transfer_needs_an_amount_and_one_payload_is_enough() {
+        let parse = |args: &[&str]| {
+            Cli::try_parse_from(["quoin", "sign", "--key", "k"].iter().chain(args))
+        };
+        assert!(parse(&["--transfer", "0xde", "--amount", "1"]).is_ok());
+        assert!(parse(&["--transfer", "0xde"]).is_err());
+        assert!(parse(&["--text", "a", "--message", "b"]).is_err());
+        assert!(parse(&[]).is_err());
+    }
+}

@@ -1,0 +1,353 @@
+//! Nodes coming and going, key certificates, charters, and whether the gateway is ready.
+
+use super::ceremony::not_everyone;
+use super::event::{ClientId, Effect, Metric, Misbehaviour};
+use super::flight::{Asked, Flight, Stage};
+use super::outcome::{Failure, KeyEntry, Outcome, Status};
+use super::ports::Offer;
+use super::{Gateway, list, misbehaved};
+use quoin_api::Frame;
+use quoin_api::frame::{CharterReply, Hello, KeysFrame};
+use quoin_api::statements::Heartbeat;
+use quoin_core::{CharterNumber, Class, NodeIndex, TimeMs};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// The most submitted charters that wait for nodes' replies.
+const SUBMISSIONS_MAX: usize = 64;
+
+/// A submitted charter that waits for the nodes' replies.
+#[derive(Debug)]
+pub(super) struct Submission {
+    client: ClientId,
+    number: CharterNumber,
+    replies: BTreeMap<NodeIndex, CharterReply>,
+    waiting: BTreeSet<NodeIndex>,
+    deadline: TimeMs,
+}
+
+impl Gateway {
+    pub(super) fn on_node_up(&mut self, now: TimeMs, node: NodeIndex, effects: &mut Vec<Effect>) {
+        if !self.nodes.knows(node) {
+            return;
+        }
+        let missed = self.nodes.came(node);
+        effects.push(Effect::Send(node, self.hello()));
+        effects.push(Effect::Send(node, Frame::CharterRequest));
+        if self.nodes.should_ask_keys(now, node, 0) {
+            effects.push(Effect::Send(node, Frame::KeysRequest));
+        }
+        effects.extend(missed.into_iter().map(|frame| Effect::Send(node, frame)));
+        let waits = |f: &Flight| matches!(f.stage, Stage::AwaitingNodes);
+        for id in self.flights_by_arrival(waits) {
+            self.launch(now, id, effects);
+        }
+    }
+
+    pub(super) fn on_node_down(&mut self, now: TimeMs, node: NodeIndex, effects: &mut Vec<Effect>) {
+        self.nodes.gone(node);
+        self.abandon(now, node, effects);
+        for submission in &mut self.submissions {
+            submission.waiting.remove(&node);
+        }
+        self.end_submissions(now, effects);
+    }
+
+    /// Moves every flight on that waits for `node`, which is gone or has started anew.
+    fn abandon(&mut self, now: TimeMs, node: NodeIndex, effects: &mut Vec<Effect>) {
+        for id in self.flights_by_arrival(|f| f.needs(node)) {
+            self.move_on(now, id, effects, |gateway, flight, effects| {
+                let ceremony = flight
+                    .attempt()
+                    .is_some_and(|a| matches!(a.asked, Asked::Everyone(_)));
+                if ceremony {
+                    return Some(not_everyone(vec![node]));
+                }
+                gateway.replace_attempt(now, flight, &[node], effects)
+            });
+        }
+    }
+
+    pub(super) fn on_hello(
+        &mut self,
+        now: TimeMs,
+        from: NodeIndex,
+        hello: &Hello,
+        effects: &mut Vec<Effect>,
+    ) {
+        if hello.cluster == self.charters.view().cluster {
+            self.note_start(now, from, hello.boot, effects);
+        } else {
+            misbehaved(from, Misbehaviour::ForeignCluster, effects);
+            self.on_node_down(now, from, effects);
+        }
+    }
+
+    fn note_start(
+        &mut self,
+        now: TimeMs,
+        node: NodeIndex,
+        generation: u64,
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.nodes.started(node, generation) {
+            self.leases.drop_node(node);
+            self.abandon(now, node, effects);
+        }
+    }
+
+    pub(super) fn on_heartbeat(
+        &mut self,
+        now: TimeMs,
+        from: NodeIndex,
+        bytes: &[u8],
+        effects: &mut Vec<Effect>,
+    ) {
+        let beat: Heartbeat = match self.statement_of(from, bytes) {
+            Ok(beat) => beat,
+            Err(how) => return misbehaved(from, how, effects),
+        };
+        let view = self.charters.view();
+        if beat.cluster != view.cluster || beat.boot.node != from {
+            return misbehaved(from, Misbehaviour::WrongSubject, effects);
+        }
+        let ours = view.number;
+        self.note_start(now, from, beat.boot.generation.0, effects);
+        if beat.charter == ours || !self.nodes.should_speak_of_charter(now, from) {
+            return;
+        }
+        let frame = if beat.charter < ours {
+            Frame::Charter(self.charters.bytes().to_vec())
+        } else {
+            Frame::CharterRequest
+        };
+        effects.push(Effect::Send(from, frame));
+    }
+
+    pub(super) fn on_keys(
+        &mut self,
+        now: TimeMs,
+        from: NodeIndex,
+        keys: KeysFrame,
+        effects: &mut Vec<Effect>,
+    ) {
+        for certificate in keys.certificates {
+            let certificate = certificate.0;
+            if self.keys.values().any(|k| k.certificate == certificate) {
+                continue;
+            }
+            let read = self
+                .combiner
+                .certificate(&certificate, self.charters.view());
+            match read {
+                Ok(public) => self.adopt_key(KeyEntry {
+                    public,
+                    certificate,
+                }),
+                Err(_) => misbehaved(from, Misbehaviour::BadCertificate, effects),
+            }
+        }
+        let waits = |f: &Flight| matches!(f.stage, Stage::AwaitingKey(_));
+        for id in self.flights_by_arrival(waits) {
+            self.launch(now, id, effects);
+        }
+        self.prefetch(now, effects);
+    }
+
+    /// Keeps a key whose certificate is verified; only a later epoch replaces a known record.
+    pub(super) fn adopt_key(&mut self, entry: KeyEntry) {
+        let key = entry.public.key;
+        let newer = self
+            .keys
+            .get(&key)
+            .is_none_or(|known| known.public.epoch < entry.public.epoch);
+        if newer && self.keys.insert(key, Arc::new(entry)).is_some() {
+            self.leases.drop_key(key);
+        }
+    }
+
+    pub(super) fn known_keys(&self) -> Outcome {
+        Outcome::Keys(self.keys.values().map(|k| k.as_ref().clone()).collect())
+    }
+
+    pub(super) fn charter_in_force(&self) -> Outcome {
+        Outcome::Charter {
+            number: self.charters.view().number,
+            charter: self.charters.bytes().to_vec(),
+        }
+    }
+
+    /// A node's charter: adopted and flooded when it follows ours, answered when it is older.
+    pub(super) fn on_charter(
+        &mut self,
+        now: TimeMs,
+        from: NodeIndex,
+        bytes: &[u8],
+        effects: &mut Vec<Effect>,
+    ) {
+        match self.charters.offer(now, bytes) {
+            Ok(Offer::Adopted) => self.adopted(now, Some(from), effects),
+            Ok(Offer::Known) => {}
+            Ok(Offer::Older(_)) => {
+                let ours = Frame::Charter(self.charters.bytes().to_vec());
+                effects.push(Effect::Send(from, ours));
+            }
+            Ok(Offer::Gap(_)) => effects.push(Effect::Metric(Metric::CharterGap(from))),
+            Err(_) => misbehaved(from, Misbehaviour::BadCharter, effects),
+        }
+    }
+
+    fn adopted(&mut self, now: TimeMs, from: Option<NodeIndex>, effects: &mut Vec<Effect>) {
+        let members: BTreeSet<NodeIndex> = self.charters.view().nodes.keys().copied().collect();
+        let left: Vec<NodeIndex> = self.nodes.all().filter(|n| !members.contains(n)).collect();
+        for node in left {
+            self.on_node_down(now, node, effects);
+        }
+        self.nodes.follow(members.into_iter());
+        let charter = self.charters.bytes().to_vec();
+        effects.push(Effect::CharterAdopted {
+            number: self.charters.view().number,
+            charter: charter.clone(),
+        });
+        let others = self.nodes.up().filter(|n| Some(*n) != from);
+        effects.extend(others.map(|n| Effect::Send(n, Frame::Charter(charter.clone()))));
+    }
+
+    pub(super) fn on_charter_submitted(
+        &mut self,
+        now: TimeMs,
+        client: ClientId,
+        charter: Vec<u8>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let refuse = |class, message: String| {
+            Outcome::Failed(Failure {
+                class,
+                field: "charter".to_owned(),
+                message,
+                nodes: Vec::new(),
+            })
+        };
+        let in_force = self.charters.view().number;
+        let refused = match self.charters.offer(now, &charter) {
+            _ if self.submissions.len() >= SUBMISSIONS_MAX => Some(Outcome::Overloaded),
+            Ok(Offer::Adopted) => {
+                self.adopted(now, None, effects);
+                None
+            }
+            Ok(Offer::Known) => {
+                let up: Vec<NodeIndex> = self.nodes.up().collect();
+                effects.extend(
+                    up.into_iter()
+                        .map(|n| Effect::Send(n, Frame::Charter(charter.clone()))),
+                );
+                None
+            }
+            Ok(Offer::Older(number) | Offer::Gap(number)) => Some(refuse(
+                Class::Conflict,
+                format!(
+                    "number `{}` does not follow `{}`, which is in force",
+                    number.0, in_force.0
+                ),
+            )),
+            Err(rejection) => Some(Outcome::Failed(rejection.into())),
+        };
+        if let Some(outcome) = refused {
+            effects.push(Effect::Reply(client, outcome));
+            return;
+        }
+        self.submissions.push(Submission {
+            client,
+            number: self.charters.view().number,
+            replies: BTreeMap::new(),
+            waiting: self.nodes.up().collect(),
+            deadline: now.plus(self.config.deadline_ms),
+        });
+        self.end_submissions(now, effects);
+    }
+
+    pub(super) fn on_charter_reply(
+        &mut self,
+        from: NodeIndex,
+        reply: CharterReply,
+        effects: &mut Vec<Effect>,
+    ) {
+        if reply.node != from {
+            return misbehaved(from, Misbehaviour::WrongSubject, effects);
+        }
+        for submission in &mut self.submissions {
+            let about_it = reply.number >= submission.number || reply.refused.is_some();
+            if about_it && submission.waiting.remove(&from) {
+                submission.replies.insert(from, reply.clone());
+            }
+        }
+        self.end_submissions(TimeMs(0), effects);
+    }
+
+    /// Replies to every submitter whose charter all connected nodes have answered, or in time.
+    pub(super) fn end_submissions(&mut self, now: TimeMs, effects: &mut Vec<Effect>) {
+        let all: BTreeSet<NodeIndex> = self.nodes.all().collect();
+        self.submissions.retain(|submission| {
+            let ended = submission.waiting.is_empty() || now >= submission.deadline;
+            if ended {
+                let missing = all.iter().filter(|n| !submission.replies.contains_key(n));
+                effects.push(Effect::Reply(
+                    submission.client,
+                    Outcome::CharterSubmitted {
+                        number: submission.number,
+                        replies: submission.replies.values().cloned().collect(),
+                        missing: missing.copied().collect(),
+                    },
+                ));
+            }
+            !ended
+        });
+    }
+
+    pub(super) fn status(&self, now: TimeMs) -> Status {
+        let view = self.charters.view();
+        let stock = self.keys.values().map(|k| {
+            (
+                k.public.key,
+                k.public.scheme,
+                self.leases.of_key(k.public.key),
+            )
+        });
+        Status {
+            cluster: view.cluster,
+            charter_number: view.number,
+            charter_hash: view.hash,
+            threshold: view.threshold,
+            nodes: self.nodes.all().map(|n| (n, self.nodes.is_up(n))).collect(),
+            stock: stock.collect(),
+            in_flight: self.flights.len(),
+            pending: self.parked.len(),
+            not_ready: self.not_ready(now),
+        }
+    }
+
+    /// Why no signature could be made now.
+    fn not_ready(&self, now: TimeMs) -> Vec<String> {
+        let mut reasons = Vec::new();
+        let threshold = self.charters.view().threshold;
+        if self.nodes.up().count() < usize::from(threshold) {
+            let down: Vec<NodeIndex> = self.nodes.down().collect();
+            reasons.push(format!(
+                "`{threshold}` nodes must sign, and nodes {} are not connected",
+                list(&down)
+            ));
+        }
+        let local = self.keys.values().any(|k| {
+            let holder = k.public.public_shares.first();
+            k.public.threshold == 1 && holder.is_some_and(|s| self.nodes.is_up(s.node))
+        });
+        let stocked = self
+            .next_stocks(now)
+            .iter()
+            .any(|stock| self.leases.len(stock) > 0);
+        if !self.keys.is_empty() && !local && !stocked {
+            reasons.push("no presignature is in stock for any key".to_owned());
+        }
+        reasons
+    }
+}

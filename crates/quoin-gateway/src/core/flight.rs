@@ -1,0 +1,237 @@
+//! One request under way: who waits for it, whom it was sent to, and what has come back.
+
+use super::event::ClientId;
+use super::leases::StockId;
+use super::outcome::PendingRequest;
+use super::ports::Subject;
+use quoin_api::frame::{Opaque, PendingReply, Unavailable};
+use quoin_api::statements::Answer;
+use quoin_core::stamp::Account;
+use quoin_core::{
+    BatchHash, CredentialId, KeyId, NodeIndex, Payload, PayloadHash, PresignatureId, RequestId,
+    SignerSet, TimeMs,
+};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// The most callers that share one flight.
+pub const CLIENTS_MAX: usize = 256;
+/// The most callers with another stamp for the same request that wait behind a flight.
+pub const OTHERS_MAX: usize = 16;
+
+/// Approvals, one for each credential.
+pub type Approvals = BTreeMap<CredentialId, Opaque>;
+
+/// What a request says, once read.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// The request.
+    pub id: RequestId,
+    /// The stamp's bytes.
+    pub stamp: Vec<u8>,
+    /// The payload's bytes.
+    pub payload: Vec<u8>,
+    /// The payload.
+    pub content: Payload,
+    /// Its hash.
+    pub payload_hash: PayloadHash,
+    /// The key; `None` for a ceremony.
+    pub key: Option<KeyId>,
+    /// The account that it spends from or speaks for.
+    pub account: Account,
+    /// When the request lapses.
+    pub not_after: TimeMs,
+}
+
+/// One request under way.
+#[derive(Debug)]
+pub struct Flight {
+    /// What is asked.
+    pub ask: Ask,
+    /// Orders flights by arrival.
+    pub seq: u64,
+    /// Approvals that travel with it.
+    pub approvals: Approvals,
+    /// An approval came after the attempt was sent, so a pending reply is out of date.
+    pub rerun: bool,
+    /// Who waits.
+    pub clients: Vec<ClientId>,
+    /// Who waits with another stamp, which is tried when this one fails.
+    pub others: VecDeque<(ClientId, Vec<u8>)>,
+    /// When it arrived.
+    pub began: TimeMs,
+    /// When it fails.
+    pub deadline: TimeMs,
+    /// Nodes that failed it.
+    pub avoided: BTreeSet<NodeIndex>,
+    /// Nodes that said that they cannot sign now.
+    pub unavailable: BTreeMap<NodeIndex, Unavailable>,
+    /// Sets whose answers did not combine.
+    pub bad_sets: BTreeSet<SignerSet>,
+    /// How often nodes misbehaved in it.
+    pub faults: usize,
+    /// How many presignatures its signers no longer had, and the batch of the last one.
+    pub lost: (u32, Option<BatchHash>),
+    /// What it waits for.
+    pub stage: Stage,
+}
+
+/// What a flight waits for.
+#[derive(Debug)]
+pub enum Stage {
+    /// Nothing: it can be moved on.
+    Starting,
+    /// The certificate of its key.
+    AwaitingKey(TimeMs),
+    /// Enough nodes to come up.
+    AwaitingNodes,
+    /// A presignature id.
+    AwaitingLease(StockId, TimeMs),
+    /// Replies of nodes.
+    Sent(Attempt),
+}
+
+/// One sending of a request.
+#[derive(Debug)]
+pub struct Attempt {
+    /// Names the attempt in replies.
+    pub number: u64,
+    /// When it was sent.
+    pub sent: TimeMs,
+    /// To whom.
+    pub asked: Asked,
+    /// Verified answers, with their bytes.
+    pub answers: BTreeMap<NodeIndex, (Vec<u8>, Answer)>,
+    /// Obligations that nodes still see.
+    pub pending: BTreeMap<NodeIndex, PendingReply>,
+    /// Certificates of a finished ceremony.
+    pub certificates: BTreeMap<NodeIndex, Vec<u8>>,
+}
+
+/// To whom a request was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// To a set of signers, with one presignature.
+    Signers(SignerSet, PresignatureId),
+    /// To the single node that holds a local key.
+    Holder(NodeIndex),
+    /// To all nodes, for a ceremony.
+    Everyone(BTreeSet<NodeIndex>),
+}
+
+impl Attempt {
+    /// A fresh attempt.
+    #[must_use]
+    pub const fn new(number: u64, sent: TimeMs, asked: Asked) -> Self {
+        Self {
+            number,
+            sent,
+            asked,
+            answers: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            certificates: BTreeMap::new(),
+        }
+    }
+
+    /// Everyone who was asked.
+    #[must_use]
+    pub fn members(&self) -> Vec<NodeIndex> {
+        match &self.asked {
+            Asked::Signers(set, _) => set.iter().collect(),
+            Asked::Holder(node) => vec![*node],
+            Asked::Everyone(nodes) => nodes.iter().copied().collect(),
+        }
+    }
+
+    /// Whether `node` has said something that counts.
+    #[must_use]
+    pub fn heard(&self, node: NodeIndex) -> bool {
+        self.answers.contains_key(&node)
+            || self.pending.contains_key(&node)
+            || self.certificates.contains_key(&node)
+    }
+
+    /// Who has not replied yet.
+    #[must_use]
+    pub fn silent(&self) -> Vec<NodeIndex> {
+        let members = self.members();
+        members.into_iter().filter(|n| !self.heard(*n)).collect()
+    }
+}
+
+impl Ask {
+    /// What a signature for it is about.
+    #[must_use]
+    pub const fn subject(&self) -> Subject<'_> {
+        Subject {
+            request_id: self.id,
+            payload: &self.content,
+            account: &self.account,
+        }
+    }
+}
+
+impl Flight {
+    /// A flight that has not been sent to anyone.
+    #[must_use]
+    pub fn new(ask: Ask, seq: u64, client: ClientId, began: TimeMs, deadline: TimeMs) -> Self {
+        Self {
+            ask,
+            seq,
+            approvals: Approvals::new(),
+            rerun: false,
+            clients: vec![client],
+            others: VecDeque::new(),
+            began,
+            deadline,
+            avoided: BTreeSet::new(),
+            unavailable: BTreeMap::new(),
+            bad_sets: BTreeSet::new(),
+            faults: 0,
+            lost: (0, None),
+            stage: Stage::Starting,
+        }
+    }
+
+    /// The attempt under way.
+    #[must_use]
+    pub const fn attempt(&self) -> Option<&Attempt> {
+        match &self.stage {
+            Stage::Sent(attempt) => Some(attempt),
+            _ => None,
+        }
+    }
+
+    /// The attempt under way, to note a reply.
+    pub const fn attempt_mut(&mut self) -> Option<&mut Attempt> {
+        match &mut self.stage {
+            Stage::Sent(attempt) => Some(attempt),
+            _ => None,
+        }
+    }
+
+    /// Whether it waits for something that `node` must still do.
+    #[must_use]
+    pub fn needs(&self, node: NodeIndex) -> bool {
+        match &self.stage {
+            Stage::Sent(attempt) => {
+                attempt.members().contains(&node)
+                    && (!attempt.heard(node) || matches!(attempt.asked, Asked::Everyone(_)))
+            }
+            Stage::AwaitingLease((_, set), _) => set.contains(node),
+            _ => false,
+        }
+    }
+}
+
+/// A request that waits for approvals.
+#[derive(Debug)]
+pub struct Parked {
+    /// What is asked.
+    pub ask: Ask,
+    /// Orders parked requests by arrival.
+    pub seq: u64,
+    /// The approvals so far.
+    pub approvals: Approvals,
+    /// What callers were told.
+    pub shown: PendingRequest,
+}

@@ -1,0 +1,166 @@
+//! What the core asks of the layers below, as traits, so that a simulator can put its own behind.
+
+use super::outcome::RawTransaction;
+use quoin_api::statements::{Answer, FinishedSignature};
+use quoin_core::stamp::Account;
+use quoin_core::statement::Certificate;
+use quoin_core::{
+    CharterHash, CharterNumber, ClusterId, CredentialId, NodeIndex, Payload, PublicCredential,
+    Rejection, RequestId, TimeMs,
+};
+use quoin_protocol::KeyPublic;
+use std::collections::BTreeMap;
+
+/// Largest certificate of a key that is decoded: the record and 15 signatures.
+const KEY_CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
+
+/// What the charter in force says about the cluster, as far as a gateway needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterView {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The charter's number.
+    pub number: CharterNumber,
+    /// The charter's hash.
+    pub hash: CharterHash,
+    /// How many nodes sign.
+    pub threshold: u8,
+    /// The nodes, with the credential under which each signs its statements.
+    pub nodes: BTreeMap<NodeIndex, PublicCredential>,
+}
+
+/// What became of a charter that was offered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// It follows the one in force, and is in force now.
+    Adopted,
+    /// It is the one in force.
+    Known,
+    /// It is older than the one in force.
+    Older(CharterNumber),
+    /// It is further ahead than its immediate predecessor, which is not known here.
+    Gap(CharterNumber),
+}
+
+/// What the core reads from an approval.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApprovalHead {
+    /// The request that is approved.
+    pub request_id: RequestId,
+    /// Who signed.
+    pub credential: CredentialId,
+}
+
+/// The charter in force, and what follows from it.
+pub trait Charters: Send {
+    /// The cluster under the charter in force.
+    fn view(&self) -> &ClusterView;
+
+    /// The charter in force, with its signatures.
+    fn bytes(&self) -> &[u8];
+
+    /// Takes the charter into force when it follows the one that is.
+    ///
+    /// # Errors
+    /// When it is malformed, or its signatures do not satisfy its predecessor.
+    fn offer(&mut self, now: TimeMs, charter: &[u8]) -> Result<Offer, Rejection>;
+
+    /// Reads an approval, and checks its signature where the charter knows the signer.
+    ///
+    /// # Errors
+    /// When it is malformed or forged.
+    fn approval(&self, approval: &[u8]) -> Result<ApprovalHead, Rejection>;
+}
+
+/// Why answers do not combine, or a finished signature does not verify.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct CombineFailure {
+    /// Who is to blame, when that can be told.
+    pub culprits: Vec<NodeIndex>,
+    /// What is wrong, for people.
+    pub message: String,
+}
+
+/// What a signature is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// The request.
+    pub request_id: RequestId,
+    /// The payload.
+    pub payload: &'a Payload,
+    /// The account that the stamp names.
+    pub account: &'a Account,
+}
+
+/// Combines partial signatures and verifies results; holds no secret.
+pub trait Combiner: Send {
+    /// Combines the answers of all signers, and verifies the result under the public key.
+    ///
+    /// # Errors
+    /// When an answer is wrong, or the result does not verify.
+    fn finish(
+        &self,
+        key: &KeyPublic,
+        subject: &Subject<'_>,
+        answers: &[(NodeIndex, Answer)],
+    ) -> Result<FinishedSignature, CombineFailure>;
+
+    /// Verifies a finished signature under the public key.
+    ///
+    /// # Errors
+    /// When it does not verify.
+    fn verify_finished(
+        &self,
+        key: &KeyPublic,
+        subject: &Subject<'_>,
+        finished: &FinishedSignature,
+    ) -> Result<(), CombineFailure>;
+
+    /// The transaction in its chain's wire form; `None` for payloads that are no transaction.
+    fn assemble(&self, payload: &Payload, finished: &FinishedSignature) -> Option<RawTransaction>;
+
+    /// Reads a key's certificate, which all nodes of the cluster must have signed.
+    ///
+    /// # Errors
+    /// When it is malformed, of another cluster, or a node's signature is missing or wrong.
+    fn certificate(&self, bytes: &[u8], view: &ClusterView) -> Result<KeyPublic, Rejection> {
+        verify_key_certificate(bytes, view)
+    }
+}
+
+/// Verifies that every node of `view` has signed the certificate in `bytes`.
+///
+/// # Errors
+/// When it is malformed, of another cluster, inconsistent, or a node's signature is missing.
+pub fn verify_key_certificate(bytes: &[u8], view: &ClusterView) -> Result<KeyPublic, Rejection> {
+    let bad = |message: String| Rejection::caller("certificate", message);
+    if bytes.len() > KEY_CERTIFICATE_BYTES_MAX {
+        return Err(bad("too long".to_owned()));
+    }
+    let certificate =
+        Certificate::<KeyPublic>::from_bytes(bytes).map_err(|e| bad(e.to_string()))?;
+    let public = certificate.unverified();
+    if public.cluster != view.cluster {
+        return Err(bad("is of another cluster".to_owned()));
+    }
+    let ascending = public
+        .public_shares
+        .iter()
+        .zip(public.public_shares.iter().skip(1))
+        .all(|(a, b)| a.node < b.node);
+    let enough = usize::from(public.threshold) <= public.public_shares.len();
+    let ours = public
+        .public_shares
+        .iter()
+        .all(|s| view.nodes.contains_key(&s.node));
+    if public.threshold == 0 || !ascending || !enough || !ours {
+        return Err(bad("its shares are inconsistent".to_owned()));
+    }
+    for (node, credential) in &view.nodes {
+        if !certificate.endorsed_by(credential) {
+            return Err(bad(format!("node {node} has not signed it")));
+        }
+    }
+    Ok(public.clone())
+}

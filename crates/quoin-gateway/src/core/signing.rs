@@ -1,0 +1,355 @@
+//! Sending a request: which signers, with which presignature, and what happens when time passes.
+
+use super::Gateway;
+use super::event::{Effect, Metric, Misbehaviour};
+use super::flight::{Asked, Attempt, Flight, Stage};
+use super::leases::StockId;
+use super::list;
+use super::misbehaved;
+use super::nodes::Wish;
+use super::outcome::{Failure, KeyEntry, Outcome, PendingRequest};
+use quoin_api::Frame;
+use quoin_api::frame::{LeaseGrant, LeaseRequest, RequestFrame, SigningHint};
+use quoin_core::{NodeIndex, Payload, TimeMs};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// How often a node is asked for its keys, at most.
+const KEYS_INTERVAL_MS: u64 = 500;
+/// How many leases' worth of ids a stock may have.
+const STOCK_LEASES_MAX: usize = 2;
+
+impl Gateway {
+    /// Moves a flight on as far as it goes now.
+    pub(super) fn step(
+        &mut self,
+        now: TimeMs,
+        flight: &mut Flight,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Outcome> {
+        if matches!(flight.ask.content, Payload::CreateKey(_)) {
+            return self.start_ceremony(now, flight, effects);
+        }
+        let key = flight.ask.key.and_then(|key| self.keys.get(&key)).cloned();
+        let Some(key) = key else {
+            if !matches!(flight.stage, Stage::AwaitingKey(_)) {
+                flight.stage = Stage::AwaitingKey(now);
+            }
+            self.ask_keys(now, effects);
+            return None;
+        };
+        if key.public.threshold == 1 {
+            self.ask_holder(now, flight, &key, effects)
+        } else {
+            self.ask_signers(now, flight, &key, effects)
+        }
+    }
+
+    /// A local key is served by the one node that has it, without presignatures.
+    fn ask_holder(
+        &mut self,
+        now: TimeMs,
+        flight: &mut Flight,
+        key: &Arc<KeyEntry>,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Outcome> {
+        let holder = key.public.public_shares.first().map(|s| s.node);
+        match holder {
+            Some(node) if self.nodes.is_up(node) => {
+                self.send(now, flight, Asked::Holder(node), effects);
+            }
+            _ => flight.stage = Stage::AwaitingNodes,
+        }
+        None
+    }
+
+    fn ask_signers(
+        &mut self,
+        now: TimeMs,
+        flight: &mut Flight,
+        key: &Arc<KeyEntry>,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Outcome> {
+        let holders: BTreeSet<NodeIndex> =
+            key.public.public_shares.iter().map(|s| s.node).collect();
+        let chosen = self.nodes.choose(
+            now,
+            &Wish {
+                holders: &holders,
+                size: usize::from(key.public.threshold),
+                avoided: &flight.avoided,
+                bad: &flight.bad_sets,
+            },
+        );
+        let Some(set) = chosen else {
+            if !flight.bad_sets.is_empty() {
+                return Some(not_combined(flight));
+            }
+            flight.stage = Stage::AwaitingNodes;
+            return None;
+        };
+        if set.iter().any(|n| flight.unavailable.contains_key(&n)) {
+            return Some(unavailable(flight));
+        }
+        let stock = (key.public.key, set);
+        let taken = self.leases.take(&stock);
+        self.refill(now, &stock, effects);
+        match taken {
+            Some(id) => self.send(now, flight, Asked::Signers(stock.1, id), effects),
+            None => {
+                let waits = matches!(&flight.stage, Stage::AwaitingLease(s, _) if *s == stock);
+                if !waits {
+                    flight.stage = Stage::AwaitingLease(stock, now);
+                }
+            }
+        }
+        None
+    }
+
+    pub(super) fn send(
+        &mut self,
+        now: TimeMs,
+        flight: &mut Flight,
+        asked: Asked,
+        effects: &mut Vec<Effect>,
+    ) {
+        let signing = match &asked {
+            Asked::Signers(set, presignature) => Some(SigningHint {
+                set: set.clone(),
+                presignature: *presignature,
+            }),
+            Asked::Holder(_) | Asked::Everyone(_) => None,
+        };
+        let attempt = Attempt::new(self.next_attempt(), now, asked);
+        let frame = Frame::Request(RequestFrame {
+            attempt: attempt.number,
+            stamp: flight.ask.stamp.clone(),
+            payload: flight.ask.payload.clone(),
+            approvals: flight.approvals.values().cloned().collect(),
+            signing,
+        });
+        for node in attempt.members() {
+            effects.push(Effect::Send(node, frame.clone()));
+        }
+        flight.rerun = false;
+        flight.stage = Stage::Sent(attempt);
+    }
+
+    /// Asks the lowest-index signer for ids when the stock is low.
+    fn refill(&mut self, now: TimeMs, stock: &StockId, effects: &mut Vec<Effect>) {
+        let (low, retry_ms) = (self.config.lease_low, self.config.lease_retry_ms);
+        if self.leases.should_ask(now, stock, low, retry_ms) {
+            let request = Frame::LeaseRequest(LeaseRequest {
+                key: stock.0,
+                set: stock.1.clone(),
+                want: self.config.lease_want,
+            });
+            effects.push(Effect::Send(stock.1.lowest(), request));
+        }
+    }
+
+    /// Fills the stocks of the sets that would be asked next, before anybody waits for them.
+    pub(super) fn prefetch(&mut self, now: TimeMs, effects: &mut Vec<Effect>) {
+        for stock in self.next_stocks(now) {
+            self.refill(now, &stock, effects);
+        }
+    }
+
+    /// For each threshold key, the stock that a request would draw on now.
+    pub(super) fn next_stocks(&self, now: TimeMs) -> Vec<StockId> {
+        let (avoided, bad) = (BTreeSet::new(), BTreeSet::new());
+        let keys = self.keys.values().filter(|k| k.public.threshold > 1);
+        keys.take(self.config.prefetched_keys_max)
+            .filter_map(|key| {
+                let holders = key.public.public_shares.iter().map(|s| s.node).collect();
+                let wish = Wish {
+                    holders: &holders,
+                    size: usize::from(key.public.threshold),
+                    avoided: &avoided,
+                    bad: &bad,
+                };
+                let set = self.nodes.choose(now, &wish)?;
+                Some((key.public.key, set))
+            })
+            .collect()
+    }
+
+    pub(super) fn on_grant(
+        &mut self,
+        now: TimeMs,
+        from: NodeIndex,
+        grant: LeaseGrant,
+        effects: &mut Vec<Effect>,
+    ) {
+        let known = self.keys.contains_key(&grant.key);
+        if grant.set.lowest() != from || !known {
+            misbehaved(from, Misbehaviour::BadLease, effects);
+            return;
+        }
+        let stock = (grant.key, grant.set);
+        let max = usize::from(self.config.lease_want) * STOCK_LEASES_MAX;
+        self.leases.add(&stock, grant.ids, max);
+        let waits = |f: &Flight| matches!(&f.stage, Stage::AwaitingLease(s, _) if *s == stock);
+        for id in self.flights_by_arrival(waits) {
+            if self.leases.len(&stock) == 0 {
+                break;
+            }
+            self.launch(now, id, effects);
+        }
+    }
+
+    pub(super) fn ask_keys(&mut self, now: TimeMs, effects: &mut Vec<Effect>) {
+        let up: Vec<NodeIndex> = self.nodes.up().collect();
+        for node in up {
+            if self.nodes.should_ask_keys(now, node, KEYS_INTERVAL_MS) {
+                effects.push(Effect::Send(node, Frame::KeysRequest));
+            }
+        }
+    }
+
+    /// What the passing of time means for a flight.
+    pub(super) fn check_time(
+        &mut self,
+        now: TimeMs,
+        flight: &mut Flight,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Outcome> {
+        if now >= flight.deadline {
+            return Some(self.missed_deadline(flight));
+        }
+        let timeout_ms = self.config.attempt_timeout_ms;
+        match &flight.stage {
+            Stage::AwaitingKey(since) if now.since(*since) >= timeout_ms => {
+                let message = "no node knows this key";
+                Some(Outcome::Failed(Failure::caller("stamp.key", message)))
+            }
+            Stage::AwaitingLease((_, set), since) if now.since(*since) >= timeout_ms => {
+                flight.avoided.insert(set.lowest());
+                self.step(now, flight, effects)
+            }
+            Stage::AwaitingLease(stock, _) => {
+                let stock = stock.clone();
+                self.refill(now, &stock, effects);
+                None
+            }
+            Stage::Sent(attempt) => {
+                let patient = matches!(attempt.asked, Asked::Everyone(_));
+                if patient || now.since(attempt.sent) < timeout_ms {
+                    return None;
+                }
+                let silent = attempt.silent();
+                for node in &silent {
+                    effects.push(Effect::Metric(Metric::TimedOut(*node)));
+                    self.nodes.suspect(*node, now.plus(self.config.suspect_ms));
+                }
+                self.replace_attempt(now, flight, &silent, effects)
+            }
+            Stage::AwaitingNodes | Stage::Starting => self.step(now, flight, effects),
+            Stage::AwaitingKey(_) => None,
+        }
+    }
+
+    /// Gives up the attempt under way, whose presignature is burnt, and asks others.
+    pub(super) fn replace_attempt(
+        &mut self,
+        now: TimeMs,
+        flight: &mut Flight,
+        blamed: &[NodeIndex],
+        effects: &mut Vec<Effect>,
+    ) -> Option<Outcome> {
+        flight.avoided.extend(blamed.iter().copied());
+        if let Some(pending) = pending_of(flight) {
+            return Some(pending);
+        }
+        flight.stage = Stage::Starting;
+        self.step(now, flight, effects)
+    }
+
+    fn missed_deadline(&self, flight: &Flight) -> Outcome {
+        if let Some(pending) = pending_of(flight) {
+            return pending;
+        }
+        let down: Vec<NodeIndex> = self.nodes.down().collect();
+        let mut nodes: BTreeSet<NodeIndex> = flight.avoided.clone();
+        nodes.extend(&down);
+        let (field, message) = match &flight.stage {
+            Stage::Sent(attempt) => {
+                nodes.extend(attempt.silent());
+                ("nodes", "did not answer in time")
+            }
+            Stage::AwaitingLease((_, set), _) => {
+                nodes.extend(set.iter());
+                ("presignature", "had no presignature ready in time")
+            }
+            _ => ("nodes", "are not connected or did not answer"),
+        };
+        let nodes: Vec<NodeIndex> = nodes.into_iter().collect();
+        let message = format!("nodes {} {message}", list(&nodes));
+        Outcome::Failed(Failure::peer(field, message, nodes))
+    }
+}
+
+/// What to tell when some asked nodes said that obligations are unmet.
+pub(super) fn pending_of(flight: &Flight) -> Option<Outcome> {
+    let attempt = flight.attempt()?;
+    let (_, first) = attempt.pending.first_key_value()?;
+    let mut unmet: Vec<String> = Vec::new();
+    let mut rules = Vec::new();
+    for reply in attempt.pending.values() {
+        if reply.intent_hash != first.intent_hash {
+            let nodes: Vec<NodeIndex> = attempt.pending.keys().copied().collect();
+            let message = format!("nodes {} read the request differently", list(&nodes));
+            return Some(Outcome::Failed(Failure::peer("intent", message, nodes)));
+        }
+        for text in &reply.unmet {
+            if !unmet.contains(text) {
+                unmet.push(text.clone());
+            }
+        }
+        for rule in &reply.rules {
+            if !rules.contains(rule) {
+                rules.push(rule.clone());
+            }
+        }
+    }
+    Some(Outcome::Pending(PendingRequest {
+        request_id: flight.ask.id,
+        intent_hash: first.intent_hash,
+        rules,
+        unmet,
+    }))
+}
+
+/// No set is left whose answers have not failed to combine.
+pub(super) fn not_combined(flight: &Flight) -> Outcome {
+    let nodes: BTreeSet<NodeIndex> = flight.bad_sets.iter().flat_map(|s| s.iter()).collect();
+    let nodes: Vec<NodeIndex> = nodes.into_iter().collect();
+    let message = format!(
+        "the answers of nodes {} do not make a valid signature",
+        list(&nodes)
+    );
+    Outcome::Failed(Failure::peer("signature", message, nodes))
+}
+
+/// No set is left without a node that cannot sign now.
+pub(super) fn unavailable(flight: &Flight) -> Outcome {
+    use quoin_api::frame::Unavailable;
+    let texts: Vec<String> = flight
+        .unavailable
+        .iter()
+        .map(|(node, why)| {
+            let why = match why {
+                Unavailable::PresignatureGone => "no longer has the presignatures that it lent",
+                Unavailable::NoLease => "lacks fresh heartbeats of its peers",
+                Unavailable::ClockSkew => "has a clock that differs from its peers'",
+                Unavailable::UnknownKey => "does not know the key",
+                Unavailable::CharterBehind => "has an older charter than the stamp demands",
+                Unavailable::StorageFailed => "has a failed disk",
+                Unavailable::Overloaded => "has too many requests in flight",
+            };
+            format!("node {node} {why}")
+        })
+        .collect();
+    let nodes = flight.unavailable.keys().copied().collect();
+    Outcome::Failed(Failure::peer("nodes", texts.join("; "), nodes))
+}

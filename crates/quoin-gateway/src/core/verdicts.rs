@@ -1,0 +1,401 @@
+//! Replies of nodes: answers, denials and everything else that a node may say to a request.
+
+use super::event::{Effect, Metric, Misbehaviour};
+use super::flight::{Asked, Flight};
+use super::outcome::{Failure, Outcome, RefusedRequest, SignedRequest};
+use super::ports::CombineFailure;
+use super::signing::{not_combined, pending_of, unavailable};
+use super::{Gateway, list, misbehaved};
+use quoin_api::Frame;
+use quoin_api::frame::{FinishedFrame, Reply, ReplyFrame, Unavailable};
+use quoin_api::statements::{Answer, Denial, FinishedSignature};
+use quoin_core::{Class, NodeIndex, PayloadHash, RequestId, Signed, Statement, TimeMs, cbor};
+
+/// The largest encoding of a finished signature that is read.
+const FINISHED_BYTES_MAX: usize = 256;
+
+impl Gateway {
+    pub(super) fn on_reply(
+        &mut self,
+        now: TimeMs,
+        from: NodeIndex,
+        frame: ReplyFrame,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.nodes.answered(from);
+        let id = frame.request_id;
+        if self.flights.contains_key(&id) {
+            self.move_on(now, id, effects, |gateway, flight, effects| {
+                gateway.judge_reply(now, from, flight, frame, effects)
+            });
+        } else if let Reply::Denied(bytes) = frame.reply {
+            self.deny_parked(from, id, bytes, effects);
+        }
+    }
+
+    fn judge_reply(
+        &mut self,
+        now: TimeMs,
+        from: NodeIndex,
+        flight: &mut Flight,
+        frame: ReplyFrame,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Outcome> {
+        // A denial or a finished signature holds whichever attempt it answers.
+        let reply = match frame.reply {
+            Reply::Denied(bytes) => return self.on_denied(now, from, flight, bytes, effects),
+            Reply::AlreadySigned(bytes) => {
+                return self.on_already(now, from, flight, &bytes, effects);
+            }
+            reply => reply,
+        };
+        let attempt = flight.attempt()?;
+        let expected = attempt.number == frame.attempt && attempt.silent().contains(&from);
+        if !expected {
+            return None;
+        }
+        match reply {
+            Reply::Answer(bytes) => self.on_answer(now, from, flight, bytes, effects),
+            Reply::Pending(pending) => {
+                flight.attempt_mut()?.pending.insert(from, pending);
+                self.complete(now, flight, effects)
+            }
+            Reply::Conflict(hash) => Some(Outcome::Conflict(hash)),
+            Reply::Rejected(refusal) => Some(Outcome::Failed(Failure {
+                class: Class::Caller,
+                field: refusal.field,
+                message: refusal.message,
+                nodes: vec![from],
+            })),
+            Reply::Unavailable(why) => self.on_unavailable(now, from, flight, why, effects),
+            Reply::CeremonyDone(bytes) => self.on_ceremony_done(now, from, flight, bytes, effects),
+            // It says that the node is at work; the deadline goes on.
+            Reply::CeremonyStarted(_) => None,
+            Reply::Denied(_) | Reply::AlreadySigned(_) => None,
+        }
+    }
+
+    /// Ends the attempt once all who were asked have replied.
+    pub(super) fn complete(
+        &mut self,
+        now: TimeMs,
+        flight: &mut Flight,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Outcome> {
+        let attempt = flight.attempt()?;
+        if !attempt.silent().is_empty() {
+            return None;
+        }
+        if let Some(pending) = pending_of(flight) {
+            return Some(pending);
+        }
+        self.combine(now, flight, effects)
+    }
+
+    fn on_answer(
+        &mut self,
+        now: TimeMs,
+        from: NodeIndex,
+        flight: &mut Flight,
+        bytes: Vec<u8>,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Outcome> {
+        match self.check_answer(from, flight, &bytes) {
+            Ok(answer) => {
+                let attempt = flight.attempt_mut()?;
+                attempt.answers.insert(from, (bytes, answer));
+                self.complete(now, flight, effects)
+            }
+            Err(how) => self.on_misbehaviour(now, from, flight, how, effects),
+        }
+    }
+
+    /// Checks that the answer is `from`'s own, and about exactly what it was asked.
+    fn check_answer(
+        &self,
+        from: NodeIndex,
+        flight: &Flight,
+        bytes: &[u8],
+    ) -> Result<Answer, Misbehaviour> {
+        let answer: Answer = self.statement_of(from, bytes)?;
+        let attempt = flight.attempt().ok_or(Misbehaviour::WrongSubject)?;
+        let asked = match &attempt.asked {
+            Asked::Signers(set, presignature) => {
+                answer.set == *set && answer.presignature == *presignature
+            }
+            Asked::Holder(node) => *node == from,
+            Asked::Everyone(_) => false,
+        };
+        let ours = answer.cluster == self.charters.view().cluster
+            && answer.boot.node == from
+            && answer.request_id == flight.ask.id
+            && Some(answer.key) == flight.ask.key;
+        if asked && ours {
+            Ok(answer)
+        } else {
+            Err(Misbehaviour::WrongSubject)
+        }
+    }
+
+    /// Reads a statement that must be signed by `from`.
+    pub(super) fn statement_of<T: Statement + Clone>(
+        &self,
+        from: NodeIndex,
+        bytes: &[u8],
+    ) -> Result<T, Misbehaviour> {
+        let credential = self.charters.view().nodes.get(&from);
+        let credential = credential.ok_or(Misbehaviour::ForgedStatement)?;
+        let signed = Signed::<T>::from_bytes(bytes).map_err(|_| Misbehaviour::ForgedStatement)?;
+        let value = signed.verify(credential);
+        Ok(value.map_err(|_| Misbehaviour::ForgedStatement)?.clone())
+    }
+
+    fn combine(
+        &mut self,
+        now: TimeMs,
+        flight: &mut Flight,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Outcome> {
+        let key = self.keys.get(&flight.ask.key?)?.clone();
+        let attempt = flight.attempt()?;
+        let answers: Vec<(NodeIndex, Answer)> = attempt
+            .answers
+            .iter()
+            .map(|(node, (_, answer))| (*node, answer.clone()))
+            .collect();
+        let agreed = answers
+            .iter()
+            .zip(answers.iter().skip(1))
+            .all(|((_, a), (_, b))| a.view == b.view);
+        let result = if agreed {
+            self.combiner
+                .finish(&key.public, &flight.ask.subject(), &answers)
+        } else {
+            Err(CombineFailure {
+                culprits: Vec::new(),
+                message: "the signers' views differ".to_owned(),
+            })
+        };
+        match result {
+            Ok(finished) => {
+                let receipt = attempt.answers.values().map(|(bytes, _)| bytes.clone());
+                let receipt = receipt.collect();
+                Some(self.signed(flight, finished, receipt, effects))
+            }
+            Err(failure) => self.on_not_combined(now, flight, &failure, effects),
+        }
+    }
+
+    /// Tells all nodes of the finished signature, so that each counts it.
+    fn signed(
+        &mut self,
+        flight: &Flight,
+        finished: FinishedSignature,
+        receipt: Vec<Vec<u8>>,
+        effects: &mut Vec<Effect>,
+    ) -> Outcome {
+        let frame = Frame::Finished(FinishedFrame {
+            stamp: flight.ask.stamp.clone(),
+            payload: flight.ask.payload.clone(),
+            signature: cbor::encode(&finished),
+        });
+        self.post(&frame, None, effects);
+        let transaction = self.combiner.assemble(&flight.ask.content, &finished);
+        Outcome::Signed(Box::new(SignedRequest {
+            finished,
+            receipt,
+            transaction,
+        }))
+    }
+
+    fn on_not_combined(
+        &mut self,
+        now: TimeMs,
+        flight: &mut Flight,
+        failure: &CombineFailure,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Outcome> {
+        if failure.culprits.is_empty() {
+            effects.push(Effect::Metric(Metric::NotCombined));
+        }
+        for node in &failure.culprits {
+            misbehaved(*node, Misbehaviour::BadPartial, effects);
+            self.nodes.suspect(*node, now.plus(self.config.suspect_ms));
+        }
+        flight.faults += 1;
+        match flight.attempt().map(|a| a.asked.clone())? {
+            Asked::Signers(set, _) => {
+                flight.bad_sets.insert(set);
+            }
+            Asked::Holder(node) => {
+                let message = format!("node {node}: {failure}");
+                let failure = Failure::peer("signature", message, vec![node]);
+                return Some(Outcome::Failed(failure));
+            }
+            Asked::Everyone(_) => return None,
+        }
+        if flight.faults >= self.config.bad_sets_max {
+            return Some(not_combined(flight));
+        }
+        self.replace_attempt(now, flight, &failure.culprits, effects)
+    }
+
+    /// A node that misbehaves is as good as silent, except that nobody waits for it.
+    pub(super) fn on_misbehaviour(
+        &mut self,
+        now: TimeMs,
+        from: NodeIndex,
+        flight: &mut Flight,
+        how: Misbehaviour,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Outcome> {
+        misbehaved(from, how, effects);
+        self.nodes.suspect(from, now.plus(self.config.suspect_ms));
+        if !flight.needs(from) {
+            return None;
+        }
+        flight.faults += 1;
+        if flight.faults >= self.config.bad_sets_max {
+            flight.avoided.insert(from);
+            let nodes: Vec<NodeIndex> = flight.avoided.iter().copied().collect();
+            let message = format!("nodes {} answered wrongly", list(&nodes));
+            return Some(Outcome::Failed(Failure::peer("nodes", message, nodes)));
+        }
+        self.replace_attempt(now, flight, &[from], effects)
+    }
+
+    fn on_denied(
+        &mut self,
+        now: TimeMs,
+        from: NodeIndex,
+        flight: &mut Flight,
+        bytes: Vec<u8>,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Outcome> {
+        match self.check_denial(from, flight.ask.id, flight.ask.payload_hash, &bytes) {
+            Ok(denial) => {
+                self.post(&Frame::Tombstone(bytes.clone()), Some(from), effects);
+                Some(refused(from, denial, bytes))
+            }
+            Err(how) => self.on_misbehaviour(now, from, flight, how, effects),
+        }
+    }
+
+    /// A denial may come after others have said that obligations are unmet.
+    fn deny_parked(
+        &mut self,
+        from: NodeIndex,
+        id: RequestId,
+        bytes: Vec<u8>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(hash) = self.parked.get(&id).map(|p| p.ask.payload_hash) else {
+            return;
+        };
+        match self.check_denial(from, id, hash, &bytes) {
+            Ok(denial) => {
+                self.post(&Frame::Tombstone(bytes.clone()), Some(from), effects);
+                self.parked.remove(&id);
+                self.settled.keep(id, hash, refused(from, denial, bytes));
+            }
+            Err(how) => misbehaved(from, how, effects),
+        }
+    }
+
+    fn check_denial(
+        &self,
+        from: NodeIndex,
+        id: RequestId,
+        payload: PayloadHash,
+        bytes: &[u8],
+    ) -> Result<Denial, Misbehaviour> {
+        let denial: Denial = self.statement_of(from, bytes)?;
+        let ours = denial.cluster == self.charters.view().cluster
+            && denial.boot.node == from
+            && denial.request_id == id
+            && denial.payload_hash == payload;
+        if ours {
+            Ok(denial)
+        } else {
+            Err(Misbehaviour::WrongSubject)
+        }
+    }
+
+    fn on_already(
+        &mut self,
+        now: TimeMs,
+        from: NodeIndex,
+        flight: &mut Flight,
+        bytes: &[u8],
+        effects: &mut Vec<Effect>,
+    ) -> Option<Outcome> {
+        let key = self.keys.get(&flight.ask.key?)?.clone();
+        let finished = cbor::decode::<FinishedSignature>(bytes, FINISHED_BYTES_MAX).ok();
+        let valid = finished.filter(|finished| {
+            let combiner = &self.combiner;
+            finished.request_id == flight.ask.id
+                && finished.key == key.public.key
+                && combiner
+                    .verify_finished(&key.public, &flight.ask.subject(), finished)
+                    .is_ok()
+        });
+        match valid {
+            // The receipt went to whoever asked first.
+            Some(finished) => Some(self.signed(flight, finished, Vec::new(), effects)),
+            None => self.on_misbehaviour(now, from, flight, Misbehaviour::BadFinished, effects),
+        }
+    }
+
+    fn on_unavailable(
+        &mut self,
+        now: TimeMs,
+        from: NodeIndex,
+        flight: &mut Flight,
+        why: Unavailable,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Outcome> {
+        let asked = flight.attempt().map(|a| a.asked.clone())?;
+        match (why, &asked) {
+            (Unavailable::PresignatureGone, Asked::Signers(set, presignature)) => {
+                let batch = presignature.batch;
+                flight.lost.0 += 1;
+                // The second loss of one batch: the signers have dropped all of it.
+                if flight.lost.1.replace(batch) == Some(batch)
+                    && let Some(key) = flight.ask.key
+                {
+                    self.leases.drop_batch(&(key, set.clone()), batch);
+                }
+                if flight.lost.0 <= self.config.presignature_retries_max {
+                    return self.replace_attempt(now, flight, &[], effects);
+                }
+            }
+            (Unavailable::CharterBehind, _) => {
+                let charter = Frame::Charter(self.charters.bytes().to_vec());
+                effects.push(Effect::Send(from, charter));
+            }
+            (Unavailable::StorageFailed, _) => {
+                self.nodes.suspect(from, now.plus(self.config.suspect_ms));
+            }
+            _ => {}
+        }
+        let first = flight.unavailable.is_empty();
+        flight.unavailable.insert(from, why);
+        if first && matches!(asked, Asked::Signers(..)) {
+            self.replace_attempt(now, flight, &[from], effects)
+        } else {
+            Some(unavailable(flight))
+        }
+    }
+}
+
+fn refused(node: NodeIndex, denial: Denial, bytes: Vec<u8>) -> Outcome {
+    Outcome::Refused(Box::new(RefusedRequest {
+        request_id: denial.request_id,
+        rule: denial.rule,
+        field: denial.field,
+        message: denial.message,
+        suggestion: denial.suggestion,
+        node,
+        denial: bytes,
+    }))
+}

@@ -1,0 +1,435 @@
+//! Presigning batches: proposed, joined, driven round by round, and dropped without regret.
+//!
+//! The lowest-index signer of a set proposes. Every signer builds the header from its own state
+//! and joins only when the proposal is the same. Nothing of a batch is ever written but its
+//! faults; whatever ends a batch early costs nothing but the work.
+
+use super::config::{BATCHES_PER_PEER_MAX, PoolSizes, SESSION_MS_MAX};
+use super::job::Presignatures;
+use super::{Continuation, Effect, Job, JobId, JobResult, KeyEntry, Node, Peer, Turn};
+use quoin_api::frame::{Opaque, SessionFrame};
+use quoin_api::{Frame, SessionId};
+use quoin_core::cbor::{self, Version};
+use quoin_core::{BatchId, Boot, KeyId, NodeIndex, Purpose, Scheme, SignerSet, TimeMs};
+use quoin_protocol::batch::BATCH_SIZE_MAX;
+use quoin_protocol::{Abort, Advance, BatchHeader, Inbox, Outbox, Profile, Round, RoundMessage};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The largest encoded batch header.
+const HEADER_BYTES_MAX: usize = 4096;
+/// No session of ours has more rounds; messages beyond are dropped before they take memory.
+const ROUND_MAX: u8 = 8;
+
+struct Batch {
+    header: BatchHeader,
+    waiting: Option<Box<dyn Round<Presignatures>>>,
+    inbox: BTreeMap<(u8, NodeIndex), RoundMessage>,
+    started: TimeMs,
+}
+
+/// The batches under way.
+#[derive(Default)]
+pub(super) struct Batches {
+    running: BTreeMap<BatchId, Batch>,
+    jobs: BTreeMap<JobId, BatchId>,
+    proposed: u64,
+    /// The highest batch seen of each proposer: a batch id is honoured once.
+    high_water: BTreeMap<Boot, u64>,
+}
+
+impl Batches {
+    fn with_peer(&self, peer: NodeIndex) -> usize {
+        self.running
+            .values()
+            .filter(|b| b.header.set.contains(peer))
+            .count()
+    }
+
+    fn serves(&self, key: KeyId, set: &SignerSet) -> bool {
+        self.running
+            .values()
+            .any(|b| b.header.key == key && b.header.set == *set)
+    }
+}
+
+impl Node {
+    /// Starts a batch for the emptiest pool that this node proposes for.
+    pub(super) fn fill_pools(&mut self, turn: &mut Turn<'_>) {
+        if self.unavailable(turn.now).is_some() {
+            return;
+        }
+        let me = self.me();
+        let threshold = usize::from(self.constitution.charter().threshold);
+        let others: Vec<NodeIndex> = self
+            .peers
+            .connected_nodes()
+            .into_iter()
+            .filter(|n| *n > me && self.may_batch_with(*n, turn.now))
+            .collect();
+        let sets = combinations(&others, threshold.saturating_sub(1))
+            .into_iter()
+            .filter_map(|rest| SignerSet::from_unordered([vec![me], rest].concat()));
+        let mut emptiest: Option<(usize, KeyId, SignerSet, u16)> = None;
+        for set in sets {
+            for (id, entry) in self.keys.iter().filter(|(_, e)| e.active) {
+                let sizes = self.pool_sizes(entry.share.public.scheme);
+                let free = self.pools.free(*id, &set);
+                let better = emptiest.as_ref().is_none_or(|(least, ..)| free < *least);
+                if free < sizes.low && better && !self.batches.serves(*id, &set) {
+                    emptiest = Some((free, *id, set.clone(), sizes.batch));
+                }
+            }
+        }
+        if let Some((_, key, set, size)) = emptiest {
+            self.propose(turn, key, set, size);
+        }
+    }
+
+    fn may_batch_with(&self, peer: NodeIndex, now: TimeMs) -> bool {
+        self.peers.boot(peer).is_some()
+            && !self.strikes.is_quarantined(peer, now)
+            && self.batches.with_peer(peer) < BATCHES_PER_PEER_MAX
+    }
+
+    fn pool_sizes(&self, scheme: Scheme) -> PoolSizes {
+        match scheme {
+            Scheme::Ecdsa => self.config.ecdsa_pool,
+            Scheme::Taproot | Scheme::Ed25519 | Scheme::Model => self.config.schnorr_pool,
+        }
+    }
+
+    fn propose(&mut self, turn: &mut Turn<'_>, key: KeyId, set: SignerSet, size: u16) {
+        self.batches.proposed = self.batches.proposed.saturating_add(1);
+        let batch = BatchId {
+            proposer: self.boot,
+            counter: self.batches.proposed,
+        };
+        let Some(header) = self.batch_header(key, set, batch, size) else {
+            return;
+        };
+        self.begin_batch(turn, header);
+    }
+
+    /// The header of a batch as this node's own state has it.
+    fn batch_header(
+        &self,
+        key: KeyId,
+        set: SignerSet,
+        batch: BatchId,
+        size: u16,
+    ) -> Option<BatchHeader> {
+        let entry: &KeyEntry = self.keys.get(&key).filter(|e| e.active)?;
+        let public = &entry.share.public;
+        if set.size() != usize::from(public.threshold) || size == 0 || size > BATCH_SIZE_MAX {
+            return None;
+        }
+        let boot = |node| {
+            if node == self.me() {
+                Some(self.boot)
+            } else {
+                self.peers.boot(node)
+            }
+        };
+        Some(BatchHeader {
+            version: Version,
+            cluster: self.cluster,
+            charter: self.constitution.charter().number,
+            key,
+            scheme: public.scheme,
+            public_key: public.public_key.clone(),
+            epoch: public.epoch,
+            credentials: set
+                .iter()
+                .map(|n| self.roster.nodes.get(&n).map(|c| c.id()))
+                .collect::<Option<_>>()?,
+            boots: set.iter().map(boot).collect::<Option<_>>()?,
+            set,
+            batch,
+            size,
+            profile: profile_of(public.purpose),
+            shares_hash: public.shares_hash(),
+        })
+    }
+
+    fn begin_batch(&mut self, turn: &mut Turn<'_>, header: BatchHeader) {
+        let Some(entry) = self.keys.get(&header.key) else {
+            return;
+        };
+        let share = Arc::clone(&entry.share);
+        let id = header.batch;
+        self.batches.high_water.insert(id.proposer, id.counter);
+        let job = self.next_job();
+        self.batches.jobs.insert(job, id);
+        let work = Job::StartBatch(Box::new(header.clone()), share, Arc::clone(&self.roster));
+        let batch = Batch {
+            header,
+            waiting: None,
+            inbox: BTreeMap::new(),
+            started: turn.now,
+        };
+        self.batches.running.insert(id, batch);
+        turn.effects.push(Effect::Compute(job, work));
+    }
+
+    pub(super) fn on_session(&mut self, turn: &mut Turn<'_>, from: NodeIndex, frame: SessionFrame) {
+        let Ok(message) = cbor::decode::<RoundMessage>(&frame.message, frame.message.len()) else {
+            return;
+        };
+        match frame.session {
+            SessionId::Batch(id) => {
+                if let Some(header) = &frame.header {
+                    self.join(turn, from, id, &header.0);
+                }
+                self.take_message(turn, from, id, message);
+            }
+            SessionId::Ceremony(id) => self.on_ceremony_message(turn, from, id, message),
+        }
+    }
+
+    /// Joins a batch that somebody proposes, when our own state says the same of it.
+    fn join(&mut self, turn: &mut Turn<'_>, from: NodeIndex, id: BatchId, header: &[u8]) {
+        if self.batches.running.contains_key(&id) || self.unavailable(turn.now).is_some() {
+            return;
+        }
+        let Ok(header) = cbor::decode::<BatchHeader>(header, HEADER_BYTES_MAX) else {
+            return;
+        };
+        let set = &header.set;
+        let proposer_ok = id == header.batch && set.lowest() == id.proposer.node;
+        let fresh = self
+            .batches
+            .high_water
+            .get(&id.proposer)
+            .is_none_or(|seen| *seen < id.counter);
+        let taking_part = set.contains(from) && set.contains(self.me());
+        if !proposer_ok || !fresh || !taking_part {
+            return;
+        }
+        let allowed = set
+            .others(self.me())
+            .all(|n| self.may_batch_with(n, turn.now));
+        let ours = self.batch_header(header.key, set.clone(), id, header.size);
+        if allowed && ours.as_ref() == Some(&header) {
+            self.begin_batch(turn, header);
+        }
+    }
+
+    fn take_message(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: NodeIndex,
+        id: BatchId,
+        message: RoundMessage,
+    ) {
+        let Some(batch) = self.batches.running.get_mut(&id) else {
+            return;
+        };
+        if !batch.header.set.contains(from) || message.round > ROUND_MAX {
+            return;
+        }
+        // The first message of a sender for a round is the one that counts.
+        batch.inbox.entry((message.round, from)).or_insert(message);
+        self.advance_batch(turn, id);
+    }
+
+    /// Finishes the round that waits, once all its messages are there.
+    fn advance_batch(&mut self, turn: &mut Turn<'_>, id: BatchId) {
+        let Some(batch) = self.batches.running.get_mut(&id) else {
+            return;
+        };
+        let Some(round) = batch.waiting.take() else {
+            return;
+        };
+        let awaited = round.awaits();
+        let number = round.number();
+        if !awaited
+            .iter()
+            .all(|n| batch.inbox.contains_key(&(number, *n)))
+        {
+            batch.waiting = Some(round);
+            return;
+        }
+        let inbox: Inbox = awaited
+            .iter()
+            .filter_map(|n| batch.inbox.remove(&(number, *n)).map(|m| (*n, m)))
+            .collect();
+        let secret_dependent = round.is_secret_dependent();
+        let job = self.next_job();
+        self.batches.jobs.insert(job, id);
+        let work = Job::FinishBatch(round, inbox);
+        if secret_dependent {
+            let ticket = self.open_try(turn, SessionId::Batch(id), awaited);
+            self.after(ticket, Continuation::Compute(job, work));
+        } else {
+            turn.effects.push(Effect::Compute(job, work));
+        }
+    }
+
+    pub(super) fn on_batch_computed(&mut self, turn: &mut Turn<'_>, job: JobId, result: JobResult) {
+        let Some(id) = self.batches.jobs.remove(&job) else {
+            return;
+        };
+        let session = SessionId::Batch(id);
+        match result {
+            JobResult::BatchStarted(Ok((round, outbox))) => {
+                self.next_round(turn, id, round, outbox, true);
+            }
+            JobResult::BatchAdvanced(Ok(Advance::Next(round, outbox))) => {
+                self.close_try(turn, session);
+                self.next_round(turn, id, round, outbox, false);
+            }
+            JobResult::BatchAdvanced(Ok(Advance::Done(presignatures))) => {
+                self.close_try(turn, session);
+                if let Some(batch) = self.batches.running.remove(&id) {
+                    self.pools
+                        .add(batch.header.key, &batch.header.set, presignatures);
+                }
+            }
+            JobResult::BatchStarted(Err(abort)) | JobResult::BatchAdvanced(Err(abort)) => {
+                self.fail_batch(turn, id, &abort);
+            }
+            JobResult::CeremonyStarted(_) | JobResult::CeremonyAdvanced(_) => {}
+        }
+    }
+
+    fn next_round(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: BatchId,
+        round: Box<dyn Round<Presignatures>>,
+        outbox: Outbox,
+        first: bool,
+    ) {
+        let Some(batch) = self.batches.running.get_mut(&id) else {
+            return;
+        };
+        batch.waiting = Some(round);
+        let header = first.then(|| Opaque(cbor::encode(&batch.header)));
+        for (to, message) in outbox {
+            let frame = Frame::Session(SessionFrame {
+                session: SessionId::Batch(id),
+                header: header.clone(),
+                message: cbor::encode(&message),
+            });
+            self.send(turn, Peer::Node(to), frame);
+        }
+        self.advance_batch(turn, id);
+    }
+
+    /// Writes the faults, then drops the batch, and tells the others only once that is durable.
+    fn fail_batch(&mut self, turn: &mut Turn<'_>, id: BatchId, abort: &Abort) {
+        let session = SessionId::Batch(id);
+        let written = self.record_faults(turn, session, abort);
+        self.close_try(turn, session);
+        let Some(batch) = self.batches.running.remove(&id) else {
+            return;
+        };
+        for node in batch.header.set.others(self.me()) {
+            let frame = Frame::SessionAborted(session);
+            match written {
+                Some(ticket) => self.after(ticket, Continuation::Send(Peer::Node(node), frame)),
+                None => self.send(turn, Peer::Node(node), frame),
+            }
+        }
+        for (culprit, fault) in &abort.faults {
+            if let (Some(peer), quoin_protocol::Class::SecretDependent) = (culprit, fault.class()) {
+                self.drop_batches_with(turn, *peer);
+            }
+        }
+    }
+
+    pub(super) fn on_session_aborted(&mut self, from: NodeIndex, session: SessionId) {
+        match session {
+            SessionId::Batch(id) => {
+                if self
+                    .batches
+                    .running
+                    .get(&id)
+                    .is_some_and(|b| b.header.set.contains(from))
+                {
+                    self.batches.running.remove(&id);
+                }
+            }
+            SessionId::Ceremony(id) => self.drop_ceremony(id),
+        }
+    }
+
+    /// Drops every unfinished batch with a peer.
+    pub(super) fn drop_batches_with(&mut self, turn: &mut Turn<'_>, peer: NodeIndex) {
+        let gone: Vec<BatchId> = self
+            .batches
+            .running
+            .iter()
+            .filter(|(_, b)| b.header.set.contains(peer))
+            .map(|(id, _)| *id)
+            .collect();
+        self.drop_batches(turn, &gone);
+    }
+
+    /// Drops batches that have heard nothing for too long. That is never a strike.
+    pub(super) fn expire_sessions(&mut self, turn: &mut Turn<'_>) {
+        let late = |started: TimeMs| turn.now.since(started) > SESSION_MS_MAX;
+        let gone: Vec<BatchId> = self
+            .batches
+            .running
+            .iter()
+            .filter(|(_, b)| late(b.started))
+            .map(|(id, _)| *id)
+            .collect();
+        self.drop_batches(turn, &gone);
+        self.expire_ceremonies(turn.now);
+    }
+
+    fn drop_batches(&mut self, turn: &mut Turn<'_>, gone: &[BatchId]) {
+        for id in gone {
+            let Some(batch) = self.batches.running.remove(id) else {
+                continue;
+            };
+            for node in batch.header.set.others(self.me()) {
+                self.send(
+                    turn,
+                    Peer::Node(node),
+                    Frame::SessionAborted(SessionId::Batch(*id)),
+                );
+            }
+        }
+    }
+}
+
+/// The profile that a purpose demands.
+///
+/// Differs: treasury keys sign with the normal, one-round profile until the treasury profile of
+/// the construction's section 10.5 is built; the README says so.
+pub(super) fn profile_of(_purpose: Purpose) -> Profile {
+    Profile::Normal
+}
+
+/// All ways to choose `size` of `items`, in order.
+fn combinations(items: &[NodeIndex], size: usize) -> Vec<Vec<NodeIndex>> {
+    if size == 0 {
+        return vec![Vec::new()];
+    }
+    let Some((first, rest)) = items.split_first() else {
+        return Vec::new();
+    };
+    let with = combinations(rest, size - 1)
+        .into_iter()
+        .map(|tail| [vec![*first], tail].concat());
+    with.chain(combinations(rest, size)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn combinations_are_all_and_in_order() {
+        let items: Vec<NodeIndex> = (1..=4).filter_map(NodeIndex::new).collect();
+        let pairs = combinations(&items, 2);
+        assert_eq!(pairs.len(), 6);
+        assert!(pairs.iter().all(|p| p[0] < p[1]));
+        assert_eq!(combinations(&items, 0), vec![Vec::new()]);
+        assert!(combinations(&items[..1], 2).is_empty());
+    }
+}

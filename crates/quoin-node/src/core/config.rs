@@ -1,0 +1,62 @@
+//! What a node is told about itself, and the constants of its behaviour with their reasons.
+
+/// How many presignatures a node keeps ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolSizes {
+    /// Below this many free presignatures of a key and signer set, a new batch is made.
+    pub low: usize,
+    /// How many one batch makes.
+    pub batch: u16,
+}
+
+/// What a node is told about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeConfig {
+    /// The build, for the journal and for hellos.
+    pub build: String,
+    /// Pools of ECDSA keys.
+    pub ecdsa_pool: PoolSizes,
+    /// Pools of Schnorr keys (and of the simulator's model scheme).
+    pub schnorr_pool: PoolSizes,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self {
+            build: format!("quoin {}", env!("CARGO_PKG_VERSION")),
+            // A batch of 64 is the smallest that the ECDSA engine makes; it takes under a second.
+            ecdsa_pool: PoolSizes {
+                low: 192,
+                batch: 64,
+            },
+            schnorr_pool: PoolSizes {
+                low: 256,
+                batch: 128,
+            },
+        }
+    }
+}
+
+/// How often a node beats. A lease is ten beats, so a few lost ones do not stop signing.
+pub const HEARTBEAT_MS: u64 = 500;
+/// How old a peer's heartbeat may be for a node to sign (design, section 6).
+pub const LEASE_MS: u64 = 5_000;
+/// How far a node's clock may be from the median of its peers' (design, section 6).
+pub const SKEW_MS_MAX: u64 = 2_000;
+/// After how long a session that hears nothing is given up.
+pub const SESSION_MS_MAX: u64 = 30_000;
+/// How often a peer's journal head is written down as witnessed, at most.
+pub const WITNESS_MS: u64 = 2_000;
+/// At most this many unfinished batches for each pair of nodes: concurrency would multiply the
+/// tries that a cheat has before its first strike is written (construction, section 14.3).
+pub const BATCHES_PER_PEER_MAX: usize = 2;
+/// How long a lent presignature id may stay unused before it is thrown away.
+pub const LEASE_IDS_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+/// Quarantine after a strike (construction, section 14.3).
+pub const QUARANTINE_MS: u64 = 24 * 60 * 60 * 1000;
+/// The span over which strikes are counted.
+pub const STRIKE_SPAN_MS: u64 = 30 * QUARANTINE_MS;
+/// With this many strikes inside the span, only an operator lifts the quarantine.
+pub const STRIKES_MAX: usize = 3;
+/// The most messages of ceremonies that this node has not judged yet.
+pub const EARLY_MESSAGES_MAX: usize = 256;

@@ -1,0 +1,233 @@
+//! What a node knows of its peers: connections, signed heartbeats, and the lease they amount to.
+
+use super::config::{HEARTBEAT_MS, LEASE_MS, SKEW_MS_MAX, WITNESS_MS};
+use super::{Alarm, Effect, Frame, Node, Peer, Record, Turn};
+use quoin_api::frame::{Hello, Opaque, Unavailable};
+use quoin_api::statements::{Head, Heartbeat};
+use quoin_core::cbor::Version;
+use quoin_core::{Boot, NodeIndex, Purpose, Signed, TimeMs};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The newest heartbeat of one peer.
+struct Beat {
+    statement: Heartbeat,
+    bytes: Vec<u8>,
+    received: TimeMs,
+}
+
+/// What a node knows of its peers.
+#[derive(Default)]
+pub(super) struct Peers {
+    connected: BTreeSet<NodeIndex>,
+    beats: BTreeMap<NodeIndex, Beat>,
+    /// The highest boot and head ever seen of each peer, as journaled.
+    witnessed: BTreeMap<NodeIndex, (Boot, Head)>,
+    witness_written: BTreeMap<NodeIndex, (TimeMs, Head)>,
+    counter: u64,
+    last_beat: Option<TimeMs>,
+}
+
+impl Peers {
+    pub(super) fn connected(&mut self, node: NodeIndex) {
+        self.connected.insert(node);
+    }
+
+    pub(super) fn disconnected(&mut self, node: NodeIndex) {
+        self.connected.remove(&node);
+    }
+
+    pub(super) fn connected_nodes(&self) -> Vec<NodeIndex> {
+        self.connected.iter().copied().collect()
+    }
+
+    /// The boot that a peer's newest heartbeat names.
+    pub(super) fn boot(&self, node: NodeIndex) -> Option<Boot> {
+        self.beats.get(&node).map(|b| b.statement.boot)
+    }
+
+    pub(super) fn restore_witness(&mut self, beat: &Heartbeat) {
+        let entry = self
+            .witnessed
+            .entry(beat.boot.node)
+            .or_insert((beat.boot, beat.head));
+        if (beat.boot.generation, beat.head.seq) >= (entry.0.generation, entry.1.seq) {
+            *entry = (beat.boot, beat.head);
+        }
+    }
+
+    fn fresh(&self, now: TimeMs) -> impl Iterator<Item = &Beat> {
+        self.beats
+            .values()
+            .filter(move |b| now.since(b.received) <= LEASE_MS)
+    }
+
+    /// How far `now` is from the median of the peers' times; `None` without fresh heartbeats.
+    fn skew(&self, now: TimeMs) -> Option<u64> {
+        let mut times: Vec<u64> = self
+            .fresh(now)
+            .map(|b| b.statement.at.0.saturating_add(now.since(b.received)))
+            .collect();
+        times.sort_unstable();
+        times
+            .get(times.len() / 2)
+            .map(|median| median.abs_diff(now.0))
+    }
+}
+
+impl Node {
+    pub(super) fn hello(&self) -> Hello {
+        Hello {
+            version: Version,
+            cluster: self.cluster,
+            build: self.config.build.clone(),
+            boot: self.boot.generation.0,
+        }
+    }
+
+    pub(super) fn on_hello(&mut self, peer: &Peer, hello: &Hello) {
+        if hello.cluster != self.cluster {
+            return;
+        }
+        if let Peer::Gateway(gateway) = peer {
+            self.pools.gateway_booted(gateway, hello.boot);
+        }
+    }
+
+    /// This node's signed heartbeat at `now`.
+    pub(super) fn heartbeat(&mut self, now: TimeMs) -> Vec<u8> {
+        self.peers.counter = self.peers.counter.saturating_add(1);
+        let beat = Heartbeat {
+            version: Version,
+            cluster: self.cluster,
+            boot: self.boot,
+            counter: self.peers.counter,
+            at: now,
+            charter: self.constitution.charter().number,
+            charter_hash: self.constitution.hash(),
+            head: self.head,
+        };
+        Signed::sign(beat, &self.identity).to_bytes()
+    }
+
+    pub(super) fn beat(&mut self, turn: &mut Turn<'_>) {
+        if self
+            .peers
+            .last_beat
+            .is_some_and(|at| turn.now.since(at) < HEARTBEAT_MS)
+        {
+            return;
+        }
+        self.peers.last_beat = Some(turn.now);
+        let frame = Frame::Heartbeat(self.heartbeat(turn.now));
+        self.send_to_nodes(turn, &frame);
+        for gateway in self.pools.gateways() {
+            self.send(turn, Peer::Gateway(gateway), frame.clone());
+        }
+    }
+
+    pub(super) fn on_heartbeat(&mut self, turn: &mut Turn<'_>, bytes: &[u8]) {
+        let Ok(signed) = Signed::<Heartbeat>::from_bytes(bytes) else {
+            return;
+        };
+        let from = signed.unverified().boot.node;
+        let Some(credential) = self.roster.nodes.get(&from) else {
+            return;
+        };
+        let Ok(beat) = signed.verify(credential) else {
+            return;
+        };
+        if beat.cluster != self.cluster || from == self.me() {
+            return;
+        }
+        let known = self.peers.beats.get(&from);
+        let place = |b: &Heartbeat| (b.boot.generation, b.counter);
+        if known.is_some_and(|k| place(&k.statement) >= place(beat)) {
+            return;
+        }
+        if self.is_rolled_back(beat) {
+            turn.effects.push(Effect::Alarm(Alarm::RolledBack(from)));
+            return;
+        }
+        let rebooted = known.is_some_and(|k| k.statement.boot != beat.boot);
+        let behind = (beat.charter < self.constitution.number()).then_some(beat.charter);
+        let beat = Beat {
+            statement: beat.clone(),
+            bytes: bytes.to_vec(),
+            received: turn.now,
+        };
+        self.peers.restore_witness(&beat.statement);
+        self.peers.beats.insert(from, beat);
+        if rebooted {
+            self.pools.peer_rebooted(from);
+            self.drop_batches_with(turn, from);
+        }
+        if let Some(number) = behind {
+            self.send_charters_after(turn, &Peer::Node(from), number);
+        }
+        self.write_witness(turn, from);
+    }
+
+    /// Whether a peer shows an older boot, or a shorter or different journal, than it showed before.
+    fn is_rolled_back(&self, beat: &Heartbeat) -> bool {
+        self.peers
+            .witnessed
+            .get(&beat.boot.node)
+            .is_some_and(|(boot, head)| {
+                beat.boot.generation < boot.generation
+                    || beat.head.seq < head.seq
+                    || (beat.head.seq == head.seq && beat.head.hash != head.hash)
+            })
+    }
+
+    /// Writes a peer's head down as witnessed, now and then, when it has moved.
+    fn write_witness(&mut self, turn: &mut Turn<'_>, from: NodeIndex) {
+        let Some(beat) = self.peers.beats.get(&from) else {
+            return;
+        };
+        let head = beat.statement.head;
+        let due = match self.peers.witness_written.get(&from) {
+            None => head.seq > 0,
+            Some((at, written)) => {
+                // A head that moved only because the peer witnessed *us* would have two idle nodes
+                // witness each other for ever; a few records of slack end that.
+                head.seq > written.seq.saturating_add(4) && turn.now.since(*at) >= WITNESS_MS
+            }
+        };
+        if due {
+            let record = Record::Witness(Opaque(beat.bytes.clone()));
+            self.peers.witness_written.insert(from, (turn.now, head));
+            self.persist(turn, record);
+        }
+    }
+
+    /// Why this node signs nothing now, if so.
+    pub(super) fn unavailable(&self, now: TimeMs) -> Option<Unavailable> {
+        if self.storage_failed || self.charter_forked {
+            return Some(Unavailable::StorageFailed);
+        }
+        let charter = self.constitution.hash();
+        let holders = self
+            .peers
+            .fresh(now)
+            .filter(|b| b.statement.charter_hash == charter)
+            .count();
+        let nodes = self.constitution.charter().nodes.len();
+        let needed = nodes.saturating_sub(usize::from(self.constitution.charter().threshold));
+        if holders < needed {
+            return Some(Unavailable::NoLease);
+        }
+        if self.peers.skew(now).is_some_and(|skew| skew > SKEW_MS_MAX) {
+            return Some(Unavailable::ClockSkew);
+        }
+        None
+    }
+
+    /// As [`Self::unavailable`], for a key of this purpose. Every budget of this version is
+    /// strict, so without a lease trading goes on under them; treasury does not (design, section 6).
+    pub(super) fn unavailable_for(&self, purpose: Purpose, now: TimeMs) -> Option<Unavailable> {
+        match self.unavailable(now) {
+            Some(Unavailable::NoLease) if purpose != Purpose::Treasury => None,
+            other => other,
+        }
+    }
+}

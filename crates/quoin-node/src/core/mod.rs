@@ -1,0 +1,305 @@
+//! The node core: everything a node knows and decides, as a state machine.
+//!
+//! [`Node::handle`] takes the time and an event, and appends effects. It reads no clock, draws no
+//! randomness (only jobs do), opens no socket and touches no file, so the simulator drives the very
+//! same code.
+//!
+//! The most important rule is here too: what must not leave before its record is durable is kept in
+//! `waiting` under the record's [`Ticket`] and continues on [`Event::Durable`]. A partial signature
+//! does not even exist before that moment.
+
+mod batches;
+mod ceremonies;
+mod charters;
+mod config;
+mod effect;
+mod finished;
+mod heartbeat;
+mod job;
+mod pool;
+mod record;
+mod recover;
+mod requests;
+mod strikes;
+
+pub use config::{NodeConfig, PoolSizes};
+pub use effect::{Alarm, Effect, Event, JobId, Peer, Ticket};
+pub use job::{Job, JobResult};
+pub use record::{RECORD_BYTES_MAX, Record};
+pub use recover::{RecoverError, Recovered};
+
+use batches::Batches;
+use ceremonies::Ceremonies;
+use heartbeat::Peers;
+use pool::Pools;
+use quoin_api::Frame;
+use quoin_api::statements::Head;
+use quoin_core::{
+    Boot, Certificate, CharterNumber, ClusterId, KeyId, NodeIndex, RequestId, SecretBytes,
+    SigningIdentity, TimeMs,
+};
+use quoin_policy::{Charter, Constitution, Ledger};
+use quoin_protocol::combine::KeyPublic;
+use quoin_protocol::{KeyShare, Roster};
+use requests::{PendingSign, RequestState};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use strikes::Strikes;
+
+/// The most requests that are remembered; beyond it new ones are refused as overload.
+pub const REQUESTS_MAX: usize = 4_000_000;
+
+/// A key that this node holds a share of.
+pub(crate) struct KeyEntry {
+    share: Arc<KeyShare>,
+    certificate: Certificate<KeyPublic>,
+    active: bool,
+}
+
+/// What happens once a record is durable.
+enum Continuation {
+    Send(Peer, Frame),
+    Sign(Box<PendingSign>),
+    Compute(JobId, Job),
+    BeginCeremony(RequestId),
+    KeyStored(KeyId),
+    KeyActivated(KeyId),
+}
+
+/// One node.
+pub struct Node {
+    config: NodeConfig,
+    identity: Arc<SigningIdentity>,
+    boot: Boot,
+    cluster: ClusterId,
+    charter: Certificate<Charter>,
+    /// Every charter after the genesis, oldest first: a peer or gateway that is behind verifies
+    /// them one after the other.
+    charters: Vec<Vec<u8>>,
+    constitution: Constitution,
+    roster: Arc<Roster>,
+    peers: Peers,
+    keys: BTreeMap<KeyId, KeyEntry>,
+    pools: Pools,
+    batches: Batches,
+    ceremonies: Ceremonies,
+    requests: BTreeMap<RequestId, RequestState>,
+    ledger: Ledger,
+    strikes: Strikes,
+    waiting: BTreeMap<Ticket, Vec<Continuation>>,
+    last_ticket: Ticket,
+    last_durable: Ticket,
+    last_job: JobId,
+    head: Head,
+    last_time: TimeMs,
+    storage_failed: bool,
+    charter_forked: bool,
+}
+
+/// Everything one call of `handle` works with.
+pub(crate) struct Turn<'a> {
+    now: TimeMs,
+    effects: &'a mut Vec<Effect>,
+}
+
+impl Node {
+    /// Takes one event and appends what is to be done.
+    ///
+    /// `wall` is the host's clock; the node's own time never goes back behind what it persisted.
+    pub fn handle(
+        &mut self,
+        wall: TimeMs,
+        event: Event,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.last_time = self.last_time.max(wall);
+        let turn = &mut Turn {
+            now: self.last_time,
+            effects,
+        };
+        match event {
+            Event::Connected(peer) => self.on_connected(turn, &peer),
+            Event::Disconnected(peer) => self.on_disconnected(turn, &peer),
+            Event::Frame(peer, frame) => self.on_frame(turn, peer, frame),
+            Event::Durable(ticket, head) => self.on_durable(turn, ticket, head),
+            Event::StorageFailed => {
+                self.storage_failed = true;
+                self.waiting.clear();
+                turn.effects.push(Effect::Alarm(Alarm::StorageFailed));
+            }
+            Event::Computed(id, result) => self.on_computed(turn, id, result),
+            Event::Tick => self.on_tick(turn),
+        }
+    }
+
+    /// This start of this node.
+    #[must_use]
+    pub fn boot(&self) -> Boot {
+        self.boot
+    }
+
+    /// The cluster that the node belongs to.
+    #[must_use]
+    pub fn cluster(&self) -> ClusterId {
+        self.cluster
+    }
+
+    /// The charter in force.
+    #[must_use]
+    pub fn charter(&self) -> &Certificate<Charter> {
+        &self.charter
+    }
+
+    /// How many presignatures are ready, over all keys and signer sets.
+    #[must_use]
+    pub fn pool_depth(&self) -> usize {
+        self.pools.depth()
+    }
+
+    /// How many keys are in use.
+    #[must_use]
+    pub fn keys_active(&self) -> usize {
+        self.keys.values().filter(|k| k.active).count()
+    }
+
+    /// Whether the node would sign for a trading key now.
+    #[must_use]
+    pub fn is_ready(&self, now: TimeMs) -> bool {
+        self.unavailable(now).is_none()
+    }
+
+    fn me(&self) -> NodeIndex {
+        self.boot.node
+    }
+
+    fn on_connected(&mut self, turn: &mut Turn<'_>, peer: &Peer) {
+        self.send(turn, peer.clone(), Frame::Hello(self.hello()));
+        if let Peer::Node(node) = peer {
+            self.peers.connected(*node);
+        }
+        self.send_charters_after(turn, peer, CharterNumber(0));
+        let beat = self.heartbeat(turn.now);
+        self.send(turn, peer.clone(), Frame::Heartbeat(beat));
+    }
+
+    fn on_disconnected(&mut self, turn: &mut Turn<'_>, peer: &Peer) {
+        match peer {
+            Peer::Node(node) => {
+                self.peers.disconnected(*node);
+                self.drop_batches_with(turn, *node);
+            }
+            Peer::Gateway(gateway) => self.pools.gateway_gone(gateway),
+        }
+    }
+
+    fn on_frame(&mut self, turn: &mut Turn<'_>, peer: Peer, frame: Frame) {
+        match (&peer, frame) {
+            (_, Frame::Hello(hello)) => self.on_hello(&peer, &hello),
+            (_, Frame::Charter(bytes)) => self.on_charter(turn, &peer, &bytes),
+            (_, Frame::Heartbeat(bytes)) => self.on_heartbeat(turn, &bytes),
+            (_, Frame::Tombstone(bytes)) => self.on_tombstone(turn, &bytes),
+            (Peer::Node(from), Frame::Session(session)) => self.on_session(turn, *from, session),
+            (Peer::Node(from), Frame::SessionAborted(id)) => self.on_session_aborted(*from, id),
+            (Peer::Node(_), Frame::Prepared(prepared)) => self.on_prepared(turn, &prepared),
+            (Peer::Gateway(_), Frame::Request(request)) => self.on_request(turn, peer, request),
+            (Peer::Gateway(gateway), Frame::LeaseRequest(lease)) => {
+                let grant = self.pools.lend(gateway, &lease, turn.now);
+                self.send(turn, peer, Frame::LeaseGrant(grant));
+            }
+            (_, Frame::Finished(finished)) => self.on_finished(turn, &finished),
+            (_, Frame::KeysRequest) => {
+                let keys = self.list_keys();
+                self.send(turn, peer, Frame::Keys(keys));
+            }
+            (_, Frame::CharterRequest) => {
+                self.send_charters_after(turn, &peer, CharterNumber(0));
+            }
+            // What only a gateway sends is not taken from a node, and the other way round.
+            _ => {}
+        }
+    }
+
+    fn on_tick(&mut self, turn: &mut Turn<'_>) {
+        self.beat(turn);
+        self.expire_sessions(turn);
+        self.remind_prepared(turn);
+        self.fill_pools(turn);
+    }
+
+    fn on_durable(&mut self, turn: &mut Turn<'_>, ticket: Ticket, head: Head) {
+        if self.storage_failed {
+            return;
+        }
+        self.head = head;
+        self.last_durable = self.last_durable.max(ticket);
+        let later = self.waiting.split_off(&Ticket(ticket.0.saturating_add(1)));
+        let ready = std::mem::replace(&mut self.waiting, later);
+        for continuation in ready.into_values().flatten() {
+            match continuation {
+                Continuation::Send(peer, frame) => self.send(turn, peer, frame),
+                Continuation::Sign(pending) => self.answer(turn, *pending),
+                Continuation::Compute(id, job) => turn.effects.push(Effect::Compute(id, job)),
+                Continuation::BeginCeremony(request) => self.begin_ceremony(turn, request),
+                Continuation::KeyStored(key) => self.key_stored(turn, key),
+                Continuation::KeyActivated(key) => self.key_activated(turn, key),
+            }
+        }
+    }
+
+    fn on_computed(&mut self, turn: &mut Turn<'_>, id: JobId, result: JobResult) {
+        match result {
+            JobResult::BatchStarted(_) | JobResult::BatchAdvanced(_) => {
+                self.on_batch_computed(turn, id, result);
+            }
+            JobResult::CeremonyStarted(_) | JobResult::CeremonyAdvanced(_) => {
+                self.on_ceremony_computed(turn, id, result);
+            }
+        }
+    }
+
+    /// Writes a record. Nothing waits for it unless [`Self::after`] is called with the ticket.
+    fn persist(&mut self, turn: &mut Turn<'_>, record: Record) -> Ticket {
+        self.persist_with(turn, record, Vec::new())
+    }
+
+    fn persist_with(
+        &mut self,
+        turn: &mut Turn<'_>,
+        record: Record,
+        secrets: Vec<(String, SecretBytes<32>)>,
+    ) -> Ticket {
+        self.last_ticket = Ticket(self.last_ticket.0.saturating_add(1));
+        turn.effects
+            .push(Effect::Persist(self.last_ticket, record, secrets));
+        self.last_ticket
+    }
+
+    /// Sends a frame once everything written so far is durable.
+    fn send_after_all(&mut self, turn: &mut Turn<'_>, to: Peer, frame: Frame) {
+        if self.last_durable >= self.last_ticket {
+            self.send(turn, to, frame);
+        } else {
+            self.after(self.last_ticket, Continuation::Send(to, frame));
+        }
+    }
+
+    /// Continues once the ticket is durable.
+    fn after(&mut self, ticket: Ticket, continuation: Continuation) {
+        self.waiting.entry(ticket).or_default().push(continuation);
+    }
+
+    fn send(&self, turn: &mut Turn<'_>, to: Peer, frame: Frame) {
+        turn.effects.push(Effect::Send(to, frame));
+    }
+
+    fn send_to_nodes(&self, turn: &mut Turn<'_>, frame: &Frame) {
+        for node in self.peers.connected_nodes() {
+            self.send(turn, Peer::Node(node), frame.clone());
+        }
+    }
+
+    fn next_job(&mut self) -> JobId {
+        self.last_job = JobId(self.last_job.0.saturating_add(1));
+        self.last_job
+    }
+}

@@ -1,0 +1,133 @@
+//! Pools of presignatures: in memory only, single use, lent to gateways by id.
+//!
+//! A presignature leaves its pool exactly once, by value. A restart starts with empty pools; a
+//! peer's restart empties those that it shares.
+
+use super::config::LEASE_IDS_MS_MAX;
+use quoin_api::frame::{LeaseGrant, LeaseRequest};
+use quoin_core::{GatewayId, KeyId, NodeIndex, PresignatureId, SignerSet, TimeMs};
+use quoin_protocol::presign::Presignature;
+use std::collections::BTreeMap;
+
+/// The most presignatures of one key and signer set: a bound on memory.
+const POOL_MAX: usize = 4096;
+
+struct Slot {
+    presignature: Presignature,
+    lent: Option<(GatewayId, TimeMs)>,
+}
+
+/// All pools of a node.
+#[derive(Default)]
+pub(super) struct Pools {
+    pools: BTreeMap<(KeyId, SignerSet), BTreeMap<PresignatureId, Slot>>,
+    gateways: BTreeMap<GatewayId, u64>,
+}
+
+impl Pools {
+    /// Adds a finished batch.
+    pub(super) fn add(&mut self, key: KeyId, set: &SignerSet, batch: Vec<Presignature>) {
+        let pool = self.pools.entry((key, set.clone())).or_default();
+        for presignature in batch {
+            if pool.len() < POOL_MAX {
+                pool.insert(
+                    presignature.id(),
+                    Slot {
+                        presignature,
+                        lent: None,
+                    },
+                );
+            }
+        }
+    }
+
+    /// Whether the presignature is there.
+    pub(super) fn has(&self, key: KeyId, set: &SignerSet, id: &PresignatureId) -> bool {
+        self.pools
+            .get(&(key, set.clone()))
+            .is_some_and(|pool| pool.contains_key(id))
+    }
+
+    /// Takes a presignature out, for ever.
+    pub(super) fn take(
+        &mut self,
+        key: KeyId,
+        set: &SignerSet,
+        id: &PresignatureId,
+    ) -> Option<Presignature> {
+        self.pools
+            .get_mut(&(key, set.clone()))?
+            .remove(id)
+            .map(|slot| slot.presignature)
+    }
+
+    /// Lends free ids to a gateway.
+    pub(super) fn lend(
+        &mut self,
+        gateway: &GatewayId,
+        request: &LeaseRequest,
+        now: TimeMs,
+    ) -> LeaseGrant {
+        let mut ids = Vec::new();
+        if let Some(pool) = self.pools.get_mut(&(request.key, request.set.clone())) {
+            pool.retain(|_, slot| {
+                slot.lent
+                    .as_ref()
+                    .is_none_or(|(_, at)| now.since(*at) < LEASE_IDS_MS_MAX)
+            });
+            let free = pool.iter_mut().filter(|(_, slot)| slot.lent.is_none());
+            for (id, slot) in free.take(usize::from(request.want)) {
+                slot.lent = Some((gateway.clone(), now));
+                ids.push(*id);
+            }
+        }
+        ids.truncate(quoin_api::frame::LEASE_IDS_MAX);
+        LeaseGrant {
+            key: request.key,
+            set: request.set.clone(),
+            ids,
+        }
+    }
+
+    /// How many presignatures of a key and signer set are neither used nor lent.
+    pub(super) fn free(&self, key: KeyId, set: &SignerSet) -> usize {
+        self.pools.get(&(key, set.clone())).map_or(0, |pool| {
+            pool.values().filter(|slot| slot.lent.is_none()).count()
+        })
+    }
+
+    /// How many presignatures there are in all.
+    pub(super) fn depth(&self) -> usize {
+        self.pools.values().map(BTreeMap::len).sum()
+    }
+
+    /// A peer has started again: nothing that it shared can be used any more.
+    pub(super) fn peer_rebooted(&mut self, peer: NodeIndex) {
+        self.pools.retain(|(_, set), _| !set.contains(peer));
+    }
+
+    /// A gateway is there. One that has started again has forgotten its leases.
+    pub(super) fn gateway_booted(&mut self, gateway: &GatewayId, boot: u64) {
+        if self.gateways.insert(gateway.clone(), boot) != Some(boot) {
+            self.return_leases(gateway);
+        }
+    }
+
+    /// A gateway is gone; it may come back with its leases, so these stay.
+    pub(super) fn gateway_gone(&mut self, gateway: &GatewayId) {
+        self.gateways.remove(gateway);
+    }
+
+    /// The gateways that are connected.
+    pub(super) fn gateways(&self) -> Vec<GatewayId> {
+        self.gateways.keys().cloned().collect()
+    }
+
+    fn return_leases(&mut self, gateway: &GatewayId) {
+        for slot in self.pools.values_mut().flat_map(BTreeMap::values_mut) {
+            if slot.lent.as_ref().is_some_and(|(to, _)| to == gateway) {
+                slot.lent = None;
+            }
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Journal records: what the node core writes before anything leaves it, and replays at start.
+
+use minicbor::{Decode, Encode};
+use quoin_api::SessionId;
+use quoin_api::frame::Opaque;
+use quoin_core::cbor::{self, CborError};
+use quoin_core::{
+    Boot, CharterHash, Generation, KeyId, NodeIndex, PayloadHash, PresignatureId, RequestId,
+    RuleId, SignerSet, TimeMs,
+};
+use quoin_protocol::Fault;
+
+/// The largest record: a decision with the largest payload and all its approvals.
+pub const RECORD_BYTES_MAX: usize = 1024 * 1024;
+
+/// One record of the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Record {
+    /// A lane started. Its generation only grows.
+    #[n(0)]
+    Boot(#[n(0)] BootRecord),
+    /// A charter came into force (`Certificate<Charter>`).
+    #[n(1)]
+    Charter(#[n(0)] Opaque),
+    /// A request was seen whose obligations are not met yet; delays count from here.
+    #[n(2)]
+    FirstSeen(#[n(0)] FirstSeen),
+    /// A request was permitted: decision, reservation and consumed presignature in one.
+    #[n(3)]
+    Decision(#[n(0)] Box<Decision>),
+    /// A permitted request consumed another presignature for the same digest.
+    #[n(4)]
+    Consumed(#[n(0)] Consumed),
+    /// This node denied a request for ever (`Signed<Denial>`).
+    #[n(5)]
+    Denied(#[n(0)] Denied),
+    /// Another node's denial (`Signed<Denial>`).
+    #[n(6)]
+    Tombstone(#[n(0)] Opaque),
+    /// Enough nodes denied: the request's reservation is void.
+    #[n(7)]
+    Released(#[n(0)] RequestId),
+    /// A finished signature, verified against the public key.
+    #[n(8)]
+    Finished(#[n(0)] Box<Finished>),
+    /// A fault of a peer. Class 1 faults are strikes.
+    #[n(9)]
+    Fault(#[n(0)] FaultRecord),
+    /// A secret-dependent check is about to run; a start that finds it open counts a strike.
+    #[n(10)]
+    TryOpen(#[n(0)] TryRecord),
+    /// The check passed.
+    #[n(11)]
+    TryClosed(#[n(0)] SessionId),
+    /// A new key's share is stored (`Certificate<KeyPublic>`), not yet in use.
+    #[n(12)]
+    KeyPending(#[n(0)] KeyRecord),
+    /// All nodes have stored their shares: the key is in use.
+    #[n(13)]
+    KeyActive(#[n(0)] KeyId),
+    /// A peer's signed heartbeat, which witnesses its journal head (`Signed<Heartbeat>`).
+    #[n(14)]
+    Witness(#[n(0)] Opaque),
+}
+
+/// A start of a lane.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct BootRecord {
+    /// The start's number.
+    #[n(0)]
+    pub generation: Generation,
+    /// The build that started.
+    #[n(1)]
+    pub build: String,
+}
+
+/// The first sight of a request that waits.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct FirstSeen {
+    /// The request.
+    #[n(0)]
+    pub request_id: RequestId,
+    /// Its payload.
+    #[n(1)]
+    pub payload_hash: PayloadHash,
+    /// When.
+    #[n(2)]
+    pub at: TimeMs,
+    /// When the request lapses.
+    #[n(3)]
+    pub not_after: TimeMs,
+}
+
+/// A permitted request.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Decision {
+    /// The request.
+    #[n(0)]
+    pub request_id: RequestId,
+    /// The stamp (`Signed<Stamp>`).
+    #[n(1)]
+    pub stamp: Opaque,
+    /// The payload (canonical CBOR of `Payload`).
+    #[n(2)]
+    pub payload: Opaque,
+    /// The approvals that were relied on (`Signed<Approval>`).
+    #[n(3)]
+    pub approvals: Vec<Opaque>,
+    /// The charter that it was judged under.
+    #[n(4)]
+    pub charter: CharterHash,
+    /// The rules that permitted.
+    #[n(5)]
+    pub rules: Vec<RuleId>,
+    /// What it reserves: budgets and slot, as the policy engine encodes it.
+    #[n(6)]
+    pub reservation: Opaque,
+    /// The presignature that it consumed; `None` for a ceremony or a local key.
+    #[n(7)]
+    pub presignature: Option<PresignatureId>,
+    /// The signers; `None` for a ceremony or a local key.
+    #[n(8)]
+    pub set: Option<SignerSet>,
+}
+
+/// One more presignature consumed for a request that was decided before.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Consumed {
+    /// The request.
+    #[n(0)]
+    pub request_id: RequestId,
+    /// The presignature; `None` for a local key.
+    #[n(1)]
+    pub presignature: Option<PresignatureId>,
+    /// The signers.
+    #[n(2)]
+    pub set: Option<SignerSet>,
+    /// What the request reserves now: charges count from its latest judgement.
+    #[n(3)]
+    pub reservation: Opaque,
+}
+
+/// A denial of this node.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Denied {
+    /// The denial (`Signed<Denial>`).
+    #[n(0)]
+    pub denial: Opaque,
+    /// The stamp (`Signed<Stamp>`).
+    #[n(1)]
+    pub stamp: Opaque,
+    /// The payload (canonical CBOR of `Payload`).
+    #[n(2)]
+    pub payload: Opaque,
+}
+
+/// A finished signature.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Finished {
+    /// The stamp (`Signed<Stamp>`).
+    #[n(0)]
+    pub stamp: Opaque,
+    /// Its payload's hash.
+    #[n(1)]
+    pub payload_hash: PayloadHash,
+    /// The signature (canonical CBOR of `FinishedSignature`).
+    #[n(2)]
+    pub signature: Opaque,
+    /// What it counts against, when this node did not decide it: as the policy engine encodes it.
+    #[n(3)]
+    pub reservation: Option<Opaque>,
+}
+
+/// A fault of a peer.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct FaultRecord {
+    /// The peer, where it is attributable.
+    #[n(0)]
+    pub peer: NodeIndex,
+    /// What it did.
+    #[n(1)]
+    pub fault: Fault,
+    /// In which session.
+    #[n(2)]
+    pub session: SessionId,
+    /// When.
+    #[n(3)]
+    pub at: TimeMs,
+}
+
+/// A secret-dependent check that is about to run.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct TryRecord {
+    /// The session.
+    #[n(0)]
+    pub session: SessionId,
+    /// The peers that it may find guilty.
+    #[n(1)]
+    pub peers: Vec<NodeIndex>,
+    /// When.
+    #[n(2)]
+    pub at: TimeMs,
+}
+
+/// A key whose share is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct KeyRecord {
+    /// The key.
+    #[n(0)]
+    pub key: KeyId,
+    /// Its certificate (`Certificate<KeyPublic>`).
+    #[n(1)]
+    pub certificate: Opaque,
+    /// This node's boot when the share was stored.
+    #[n(2)]
+    pub boot: Boot,
+}
+
+impl Record {
+    /// The canonical bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        cbor::encode(self)
+    }
+
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// When the bytes are too long, malformed or not canonical.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, CborError> {
+        cbor::decode(bytes, RECORD_BYTES_MAX)
+    }
+}

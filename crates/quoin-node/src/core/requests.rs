@@ -1,0 +1,513 @@
+//! Requests: read, judged, reserved, journaled, signed; in this order and no other.
+//!
+//! What a stranger can send costs a signature check at most and leaves no trace. A denial of an
+//! authentic request is a durable tombstone; a permit is one record with decision, reservation and
+//! consumed presignature. The partial signature is made after that record is durable.
+
+use super::ceremonies::key_id;
+use super::record::{Consumed, Decision, Denied, FirstSeen};
+use super::{Continuation, Node, Peer, REQUESTS_MAX, Record, Turn};
+use quoin_api::Frame;
+use quoin_api::frame::{
+    Opaque, PendingReply, Refusal, Reply, ReplyFrame, RequestFrame, SigningHint, Unavailable,
+};
+use quoin_api::statements::{Answer, Denial};
+use quoin_chain::Decoded;
+use quoin_core::cbor::{self, Version};
+use quoin_core::error::Class;
+use quoin_core::payload::{CreateKey, PAYLOAD_BYTES_MAX};
+use quoin_core::{
+    Address, CeremonyId, KeyId, NodeIndex, Payload, PayloadHash, Rejection, RequestId, Scheme,
+    Signed, SignerSet, Stamp, TimeMs,
+};
+use quoin_policy::{Approval, Judgement, KeyFacts, Warrant};
+use quoin_protocol::combine::KeyPublic;
+use quoin_protocol::presign::Presignature;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// The account that key ceremonies are judged for: the cluster itself.
+pub const CLUSTER_ACCOUNT: &str = "cluster";
+
+/// What a node knows of a request id.
+#[derive(Default)]
+pub(super) struct RequestState {
+    pub(super) payload_hash: Option<PayloadHash>,
+    pub(super) first_seen: Option<TimeMs>,
+    pub(super) decided: bool,
+    pub(super) denial: Option<Vec<u8>>,
+    pub(super) finished: Option<Vec<u8>>,
+    pub(super) tombstones: BTreeSet<NodeIndex>,
+    pub(super) released: bool,
+}
+
+/// A permitted request that waits for its record.
+pub(super) struct PendingSign {
+    peer: Peer,
+    attempt: u64,
+    warrant: Warrant,
+    presignature: Presignature,
+    key: KeyId,
+}
+
+/// A request whose stamp and payload belong together.
+pub(super) struct Admitted {
+    pub(super) signed: Signed<Stamp>,
+    pub(super) payload: Payload,
+}
+
+impl Admitted {
+    pub(super) fn stamp(&self) -> &Stamp {
+        self.signed.unverified()
+    }
+}
+
+impl Node {
+    pub(super) fn on_request(&mut self, turn: &mut Turn<'_>, peer: Peer, frame: RequestFrame) {
+        let attempt = frame.attempt;
+        let admitted = match self.admit(&frame.stamp, &frame.payload) {
+            Ok(admitted) => admitted,
+            Err(rejection) => {
+                // The id is the stamp's where it can be read at all; zero otherwise.
+                let id = Signed::<Stamp>::from_bytes(&frame.stamp)
+                    .map_or(RequestId([0; 16]), |s| s.unverified().request_id);
+                return self.reply(turn, peer, attempt, id, rejected(rejection));
+            }
+        };
+        let request_id = admitted.stamp().request_id;
+        if let Err(reply) = self.consider(turn, &peer, &frame, admitted) {
+            // A denial, a first sight or a conflict is said only once what it rests on is durable.
+            let frame = Frame::Reply(ReplyFrame {
+                attempt,
+                request_id,
+                reply,
+            });
+            self.send_after_all(turn, peer, frame);
+        }
+    }
+
+    fn reply(
+        &mut self,
+        turn: &mut Turn<'_>,
+        to: Peer,
+        attempt: u64,
+        request_id: RequestId,
+        reply: Reply,
+    ) {
+        let frame = Frame::Reply(ReplyFrame {
+            attempt,
+            request_id,
+            reply,
+        });
+        self.send(turn, to, frame);
+    }
+
+    /// Reads a stamp and its payload: genuine, for this cluster, and of one hash.
+    pub(super) fn admit(&self, stamp: &[u8], payload: &[u8]) -> Result<Admitted, Rejection> {
+        let signed = Signed::<Stamp>::from_bytes(stamp)
+            .map_err(|e| Rejection::caller("stamp", e.to_string()))?;
+        if signed.unverified().cluster != self.cluster {
+            return Err(Rejection::caller(
+                "stamp.cluster",
+                "the stamp is for another cluster",
+            ));
+        }
+        self.constitution.verify_stamp(&signed).map_err(|denial| {
+            let field = denial
+                .field
+                .clone()
+                .map_or("stamp".to_owned(), |f| format!("stamp.{f}"));
+            Rejection::caller(field, denial.message)
+        })?;
+        let payload: Payload = cbor::decode(payload, PAYLOAD_BYTES_MAX + 64)
+            .map_err(|e| Rejection::caller("payload", e.to_string()))?;
+        if payload.hash() != signed.unverified().payload_hash {
+            return Err(Rejection::caller(
+                "payload",
+                "the stamp is for another payload",
+            ));
+        }
+        Ok(Admitted { signed, payload })
+    }
+
+    fn consider(
+        &mut self,
+        turn: &mut Turn<'_>,
+        peer: &Peer,
+        frame: &RequestFrame,
+        admitted: Admitted,
+    ) -> Result<(), Reply> {
+        let stamp = admitted.stamp().clone();
+        self.known_outcome(&stamp)?;
+        if stamp.not_after <= turn.now {
+            return Err(rejected(Rejection::caller(
+                "stamp.not_after",
+                "the request has lapsed",
+            )));
+        }
+        if self.requests.len() >= REQUESTS_MAX {
+            return Err(Reply::Unavailable(Unavailable::Overloaded));
+        }
+        if stamp.charter_number_floor > self.constitution.number() {
+            return Err(Reply::Unavailable(Unavailable::CharterBehind));
+        }
+        match (&admitted.payload, &frame.signing) {
+            (Payload::CreateKey(create), _) => {
+                let create = create.clone();
+                self.consider_ceremony(turn, peer, frame, admitted, create)
+            }
+            (_, Some(hint)) => {
+                let hint = hint.clone();
+                self.consider_signing(turn, peer, frame, admitted, &hint)
+            }
+            (_, None) => Err(rejected(Rejection::caller(
+                "signing",
+                "no presignature is named",
+            ))),
+        }
+    }
+
+    /// What was said of this request id before.
+    fn known_outcome(&self, stamp: &Stamp) -> Result<(), Reply> {
+        let Some(state) = self.requests.get(&stamp.request_id) else {
+            return Ok(());
+        };
+        match state.payload_hash {
+            Some(known) if known != stamp.payload_hash => return Err(Reply::Conflict(known)),
+            _ => {}
+        }
+        if let Some(finished) = &state.finished {
+            return Err(Reply::AlreadySigned(finished.clone()));
+        }
+        match &state.denial {
+            Some(denial) => Err(Reply::Denied(denial.clone())),
+            None => Ok(()),
+        }
+    }
+
+    fn consider_signing(
+        &mut self,
+        turn: &mut Turn<'_>,
+        peer: &Peer,
+        frame: &RequestFrame,
+        admitted: Admitted,
+        hint: &SigningHint,
+    ) -> Result<(), Reply> {
+        let stamp = admitted.stamp().clone();
+        let entry = stamp
+            .key
+            .and_then(|k| self.keys.get(&k))
+            .filter(|e| e.active);
+        let entry = entry.ok_or(Reply::Unavailable(Unavailable::UnknownKey))?;
+        let facts = key_facts(&entry.share.public);
+        if let Some(why) = self.unavailable_for(facts.purpose, turn.now) {
+            return Err(Reply::Unavailable(why));
+        }
+        let decoded = quoin_chain::decode(&admitted.payload, &stamp.account, facts.scheme)
+            .map_err(rejected)?;
+        if !self.pools.has(facts.id, &hint.set, &hint.presignature) {
+            return Err(Reply::Unavailable(Unavailable::PresignatureGone));
+        }
+        let warrant = self.judge(turn, frame, &admitted, decoded, Some(&facts))?;
+        let taken = self.pools.take(facts.id, &hint.set, &hint.presignature);
+        let Some(presignature) = taken else {
+            return Err(Reply::Unavailable(Unavailable::PresignatureGone));
+        };
+        let record = self.decision(frame, &stamp, &warrant, Some(hint));
+        let ticket = self.persist(turn, record);
+        let pending = PendingSign {
+            peer: peer.clone(),
+            attempt: frame.attempt,
+            warrant,
+            presignature,
+            key: facts.id,
+        };
+        self.after(ticket, Continuation::Sign(Box::new(pending)));
+        Ok(())
+    }
+
+    fn consider_ceremony(
+        &mut self,
+        turn: &mut Turn<'_>,
+        peer: &Peer,
+        frame: &RequestFrame,
+        admitted: Admitted,
+        create: CreateKey,
+    ) -> Result<(), Reply> {
+        let stamp = admitted.stamp().clone();
+        let id = key_id(self.cluster, stamp.request_id);
+        if let Some(entry) = self.keys.get(&id) {
+            if entry.active {
+                return Err(Reply::CeremonyDone(entry.certificate.to_bytes()));
+            }
+            self.ceremony_asked(stamp.request_id, peer.clone(), frame.attempt);
+            return Err(Reply::CeremonyStarted(CeremonyId(stamp.request_id.0)));
+        }
+        if self.is_ceremony_running(stamp.request_id) {
+            self.ceremony_asked(stamp.request_id, peer.clone(), frame.attempt);
+            return Err(Reply::CeremonyStarted(CeremonyId(stamp.request_id.0)));
+        }
+        if self
+            .keys
+            .values()
+            .any(|k| k.active && k.share.public.name == create.name)
+        {
+            let message = format!("a key named `{}` exists", create.name);
+            return Err(rejected(Rejection::caller("payload.name", message)));
+        }
+        if let Some(why) = self.unavailable(turn.now) {
+            return Err(Reply::Unavailable(why));
+        }
+        if self.all_boots().is_none() {
+            return Err(Reply::Unavailable(Unavailable::NoLease));
+        }
+        let decoded = quoin_chain::decode(&admitted.payload, &stamp.account, create.scheme)
+            .map_err(rejected)?;
+        if stamp.account.address.as_str() != CLUSTER_ACCOUNT {
+            let message = format!("key ceremonies are for the account `{CLUSTER_ACCOUNT}`");
+            return Err(rejected(Rejection::caller(
+                "stamp.account.address",
+                message,
+            )));
+        }
+        let warrant = self.judge(turn, frame, &admitted, decoded, None)?;
+        let record = self.decision(frame, &stamp, &warrant, None);
+        self.ceremony_asked(stamp.request_id, peer.clone(), frame.attempt);
+        self.ceremony_permitted(stamp.request_id, create);
+        let ticket = self.persist(turn, record);
+        self.after(ticket, Continuation::BeginCeremony(stamp.request_id));
+        Ok(())
+    }
+
+    /// Judges: a warrant, or what to reply.
+    fn judge(
+        &mut self,
+        turn: &mut Turn<'_>,
+        frame: &RequestFrame,
+        admitted: &Admitted,
+        decoded: Decoded,
+        key: Option<&KeyFacts>,
+    ) -> Result<Warrant, Reply> {
+        let stamp = admitted.stamp();
+        let approvals: Vec<Signed<Approval>> = frame
+            .approvals
+            .iter()
+            .map(|bytes| Signed::from_bytes(&bytes.0))
+            .collect::<Result<_, _>>()
+            .map_err(|e| rejected(Rejection::caller("approvals", e.to_string())))?;
+        let first_seen = self
+            .requests
+            .get(&stamp.request_id)
+            .and_then(|s| s.first_seen)
+            .unwrap_or(turn.now);
+        let request = quoin_policy::Request {
+            decoded,
+            stamp,
+            key,
+            approvals: &approvals,
+            first_seen,
+            now: turn.now,
+        };
+        match self.constitution.judge(request, &mut self.ledger) {
+            Judgement::Permitted(warrant) => Ok(warrant),
+            Judgement::Pending(pending) => {
+                self.remember_first_sight(turn, stamp);
+                Err(Reply::Pending(PendingReply {
+                    intent_hash: pending.intent_hash,
+                    rules: pending.rules,
+                    unmet: pending.unmet.iter().map(ToString::to_string).collect(),
+                }))
+            }
+            Judgement::Denied(denial) => Err(self.deny(turn, frame, stamp, denial)),
+        }
+    }
+
+    /// A delay counts from here, so the first sight is journaled.
+    fn remember_first_sight(&mut self, turn: &mut Turn<'_>, stamp: &Stamp) {
+        let state = self.requests.entry(stamp.request_id).or_default();
+        state.payload_hash = Some(stamp.payload_hash);
+        if state.first_seen.is_some() {
+            return;
+        }
+        state.first_seen = Some(turn.now);
+        let record = FirstSeen {
+            request_id: stamp.request_id,
+            payload_hash: stamp.payload_hash,
+            at: turn.now,
+            not_after: stamp.not_after,
+        };
+        self.persist(turn, Record::FirstSeen(record));
+    }
+
+    /// Denies: a mistake of the caller is told and forgotten; a refusal of an authentic request is
+    /// a durable tombstone.
+    fn deny(
+        &mut self,
+        turn: &mut Turn<'_>,
+        frame: &RequestFrame,
+        stamp: &Stamp,
+        denial: quoin_policy::Denial,
+    ) -> Reply {
+        let field = denial.field.clone();
+        let decided = self
+            .requests
+            .get(&stamp.request_id)
+            .is_some_and(|s| s.decided);
+        if denial.reason.class() == Class::Caller || decided {
+            // A request that this node may have signed for already can have no tombstone of its.
+            let field = field.unwrap_or_else(|| "request".to_owned());
+            return rejected(Rejection::caller(field, denial.message));
+        }
+        let statement = Denial {
+            version: Version,
+            cluster: self.cluster,
+            boot: self.boot,
+            request_id: stamp.request_id,
+            payload_hash: stamp.payload_hash,
+            charter_hash: self.constitution.hash(),
+            rule: denial.rule,
+            field,
+            message: clipped(denial.message, 1_000),
+            suggestion: denial.suggestion.map(|s| clipped(s, 1_500)),
+        };
+        let bytes = Signed::sign(statement, &self.identity).to_bytes();
+        let state = self.requests.entry(stamp.request_id).or_default();
+        state.payload_hash = Some(stamp.payload_hash);
+        state.denial = Some(bytes.clone());
+        state.tombstones.insert(self.boot.node);
+        let record = Record::Denied(Denied {
+            denial: Opaque(bytes.clone()),
+            stamp: Opaque(frame.stamp.clone()),
+            payload: Opaque(frame.payload.clone()),
+        });
+        self.persist(turn, record);
+        self.release_if_dead(turn, stamp.request_id);
+        Reply::Denied(bytes)
+    }
+
+    /// The record of a permit: the whole decision the first time, the consumption alone later.
+    fn decision(
+        &mut self,
+        frame: &RequestFrame,
+        stamp: &Stamp,
+        warrant: &Warrant,
+        hint: Option<&SigningHint>,
+    ) -> Record {
+        let (presignature, set): (_, Option<SignerSet>) =
+            (hint.map(|h| h.presignature), hint.map(|h| h.set.clone()));
+        let state = self.requests.entry(stamp.request_id).or_default();
+        let decided = std::mem::replace(&mut state.decided, true);
+        state.payload_hash = Some(stamp.payload_hash);
+        if decided {
+            return Record::Consumed(Consumed {
+                request_id: stamp.request_id,
+                presignature,
+                set,
+                reservation: Opaque(cbor::encode(warrant.reservation())),
+            });
+        }
+        Record::Decision(Box::new(Decision {
+            request_id: stamp.request_id,
+            stamp: Opaque(frame.stamp.clone()),
+            payload: Opaque(frame.payload.clone()),
+            approvals: frame.approvals.clone(),
+            charter: self.constitution.hash(),
+            rules: warrant.rules().to_vec(),
+            reservation: Opaque(cbor::encode(warrant.reservation())),
+            presignature,
+            set,
+        }))
+    }
+
+    /// Makes and sends the partial signature; the record of it is durable.
+    pub(super) fn answer(&mut self, turn: &mut Turn<'_>, pending: PendingSign) {
+        let PendingSign {
+            peer,
+            attempt,
+            warrant,
+            presignature,
+            key,
+        } = pending;
+        let Some(entry) = self.keys.get(&key) else {
+            return;
+        };
+        let share = Arc::clone(&entry.share);
+        let (request_id, rules) = (warrant.request_id(), warrant.rules().to_vec());
+        let charter_hash = warrant.charter();
+        let Ok(signed) = quoin_protocol::sign(warrant, presignature, &share) else {
+            let gone = Reply::Unavailable(Unavailable::PresignatureGone);
+            return self.reply(turn, peer, attempt, request_id, gone);
+        };
+        let answer = Answer {
+            version: Version,
+            cluster: self.cluster,
+            boot: self.boot,
+            request_id,
+            key,
+            set: signed.set,
+            presignature: signed.presignature,
+            view: signed.partial.view,
+            partial: signed.partial.body,
+            charter_hash,
+            rules,
+            head: self.head,
+        };
+        let bytes = Signed::sign(answer, &self.identity).to_bytes();
+        self.reply(turn, peer, attempt, request_id, Reply::Answer(bytes));
+    }
+}
+
+/// What the policy engine is told of a key.
+pub(super) fn key_facts(public: &KeyPublic) -> KeyFacts {
+    KeyFacts {
+        id: public.key,
+        name: public.name.clone(),
+        purpose: public.purpose,
+        scheme: public.scheme,
+        addresses: key_addresses(public),
+    }
+}
+
+/// Every address at which a key is an account: its address on its chains, and its id, which is its
+/// account on Quoin itself.
+#[must_use]
+pub fn key_addresses(public: &KeyPublic) -> Vec<Address> {
+    let output_key = match public.scheme {
+        Scheme::Taproot => public
+            .public_key
+            .as_slice()
+            .try_into()
+            .ok()
+            .and_then(|key| quoin_protocol::schnorr::taproot_output_key(key).ok()),
+        _ => None,
+    };
+    let shown = output_key
+        .as_ref()
+        .map_or(public.public_key.as_slice(), |key| key.as_slice());
+    // An EVM address is the same on every EVM chain, so one chain's will do.
+    let on_chains = quoin_chain::addresses(public.scheme, shown, &[1]).unwrap_or_default();
+    let texts = on_chains
+        .into_iter()
+        .map(|a| a.address)
+        .chain([public.key.to_string()]);
+    texts.filter_map(|text| text.parse().ok()).collect()
+}
+
+fn rejected(rejection: Rejection) -> Reply {
+    Reply::Rejected(Refusal {
+        field: clipped(rejection.field.into_owned(), 200),
+        message: clipped(rejection.message, 1_000),
+    })
+}
+
+/// Texts of statements are bounded; a cut text still starts with what matters.
+fn clipped(mut text: String, bytes_max: usize) -> String {
+    if text.len() > bytes_max {
+        let mut end = bytes_max;
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+    }
+    text
+}

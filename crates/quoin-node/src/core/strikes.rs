@@ -1,0 +1,126 @@
+//! Strikes: durable marks against peers after failed secret-dependent checks.
+//!
+//! The record is written before anything else leaves the node, the abort included. Strikes come
+//! from one's own checks alone: another node's accusation changes nothing, or one liar would ban
+//! the honest (construction, section 14.3).
+
+use super::config::{QUARANTINE_MS, STRIKE_SPAN_MS, STRIKES_MAX};
+use super::record::{FaultRecord, TryRecord};
+use super::{Alarm, Effect, Node, Record, Ticket, Turn};
+use quoin_api::SessionId;
+use quoin_core::{NodeIndex, TimeMs};
+use quoin_protocol::{Abort, Class};
+use std::collections::BTreeMap;
+
+/// How long a node holds off after a public fault of a peer: one minute, ten, an hour.
+const BACK_OFF_MS: [u64; 3] = [60_000, 600_000, 3_600_000];
+
+/// The ledger of faults.
+#[derive(Default)]
+pub(super) struct Strikes {
+    class_one: BTreeMap<NodeIndex, Vec<TimeMs>>,
+    public: BTreeMap<NodeIndex, Vec<TimeMs>>,
+    open_tries: BTreeMap<SessionId, TryRecord>,
+}
+
+impl Strikes {
+    /// Whether no batch may be made with `peer` now.
+    pub(super) fn is_quarantined(&self, peer: NodeIndex, now: TimeMs) -> bool {
+        let struck = self.class_one.get(&peer).is_some_and(|times| {
+            let recent = times
+                .iter()
+                .filter(|at| now.since(**at) < STRIKE_SPAN_MS)
+                .count();
+            recent >= STRIKES_MAX || times.iter().any(|at| now.since(*at) < QUARANTINE_MS)
+        });
+        let backing_off = self.public.get(&peer).is_some_and(|times| {
+            let step = times.len().clamp(1, BACK_OFF_MS.len()) - 1;
+            let wait = BACK_OFF_MS.get(step).copied().unwrap_or(QUARANTINE_MS);
+            times.last().is_some_and(|at| now.since(*at) < wait)
+        });
+        struck || backing_off
+    }
+
+    pub(super) fn restore_fault(&mut self, fault: &FaultRecord) {
+        let ledger = match fault.fault.class() {
+            Class::SecretDependent => &mut self.class_one,
+            Class::Public => &mut self.public,
+            Class::NotAttributable => return,
+        };
+        ledger.entry(fault.peer).or_default().push(fault.at);
+    }
+
+    pub(super) fn restore_open_try(&mut self, record: &TryRecord) {
+        self.open_tries.insert(record.session, record.clone());
+    }
+
+    pub(super) fn restore_closed_try(&mut self, session: SessionId) {
+        self.open_tries.remove(&session);
+    }
+
+    /// Tries that a former boot left open: each counts as a strike, as a PIN try does that a card
+    /// was pulled out of (construction, section 21.10).
+    pub(super) fn settle_open_tries(&mut self) {
+        for (_, record) in std::mem::take(&mut self.open_tries) {
+            for peer in record.peers {
+                self.class_one.entry(peer).or_default().push(record.at);
+            }
+        }
+    }
+}
+
+impl Node {
+    /// Writes down that a secret-dependent check is about to run.
+    pub(super) fn open_try(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        peers: Vec<NodeIndex>,
+    ) -> Ticket {
+        let record = TryRecord {
+            session,
+            peers,
+            at: turn.now,
+        };
+        self.strikes.restore_open_try(&record);
+        self.persist(turn, Record::TryOpen(record))
+    }
+
+    /// The check has passed, or its failure has been written down as a fault.
+    pub(super) fn close_try(&mut self, turn: &mut Turn<'_>, session: SessionId) {
+        if self.strikes.open_tries.contains_key(&session) {
+            self.strikes.restore_closed_try(session);
+            self.persist(turn, Record::TryClosed(session));
+        }
+    }
+
+    /// Writes every attributable fault of an abort, and returns what must be durable before
+    /// anything about it is sent.
+    pub(super) fn record_faults(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        abort: &Abort,
+    ) -> Option<Ticket> {
+        let mut last = None;
+        for (culprit, fault) in &abort.faults {
+            let Some(peer) = *culprit else { continue };
+            if fault.class() == Class::NotAttributable {
+                continue;
+            }
+            let record = FaultRecord {
+                peer,
+                fault: *fault,
+                session,
+                at: turn.now,
+            };
+            self.strikes.restore_fault(&record);
+            if fault.class() == Class::SecretDependent {
+                turn.effects
+                    .push(Effect::Alarm(Alarm::Strike(peer, *fault)));
+            }
+            last = Some(self.persist(turn, Record::Fault(record)));
+        }
+        last
+    }
+}

@@ -1,0 +1,279 @@
+//! Approvals: what people sign, and which of them count.
+//!
+//! An approval is over an intent hash: the meaning of the request, not its bytes, so that a slot
+//! can be assigned later. Where the meaning does not say everything that is signed (texts, typed
+//! data), the payload's hash is part of it.
+
+use crate::cedar::Rules;
+use crate::constitution::Constitution;
+use crate::obligation::{Obligations, Unmet};
+use minicbor::{Decode, Encode};
+use quoin_chain::Decoded;
+use quoin_core::cbor::{self, Version};
+use quoin_core::hash::tagged;
+use quoin_core::stamp::Account;
+use quoin_core::tags::{self, Tag};
+use quoin_core::{
+    Action, ClusterId, Intent, IntentHash, KeyId, PayloadHash, PrincipalId, RequestId, RoleId,
+    RuleId, Signed, Stamp, Statement, TimeMs,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// The most approvals that one judgement looks at: each costs a signature check.
+pub const APPROVALS_MAX: usize = 64;
+
+/// A person's approval of an intent.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Approval {
+    /// The form's version.
+    #[n(0)]
+    #[serde(skip)]
+    pub version: Version<1>,
+    /// The cluster.
+    #[n(1)]
+    pub cluster: ClusterId,
+    /// What is approved.
+    #[n(2)]
+    pub intent_hash: IntentHash,
+    /// Who approves.
+    #[n(3)]
+    pub principal: PrincipalId,
+    /// The request that is approved.
+    #[n(4)]
+    pub request_id: RequestId,
+    /// When the approval lapses.
+    #[n(5)]
+    pub not_after: TimeMs,
+}
+
+impl Statement for Approval {
+    const TAG: Tag = tags::APPROVAL;
+    const BYTES_MAX: usize = 512;
+}
+
+/// A policy that an approval relies on; a charter that changes its text voids the approval.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub struct ReliedRule {
+    /// The policy.
+    #[n(0)]
+    pub id: RuleId,
+    /// The hash of its text.
+    #[n(1)]
+    #[cbor(with = "minicbor::bytes")]
+    pub text_hash: [u8; 32],
+}
+
+/// What an intent hash hashes.
+#[derive(Encode)]
+struct IntentForm {
+    #[n(0)]
+    version: Version<1>,
+    /// The intent without its slot; with its fee ceiling.
+    #[n(1)]
+    intent: Intent,
+    #[n(2)]
+    account: Account,
+    #[n(3)]
+    key: Option<KeyId>,
+    #[n(4)]
+    request_id: RequestId,
+    #[n(5)]
+    not_after: TimeMs,
+    #[n(6)]
+    rules: Vec<ReliedRule>,
+    /// Present when the intent does not say everything that is signed.
+    #[n(7)]
+    payload_hash: Option<PayloadHash>,
+}
+
+/// The hash that approvals of a request sign. `rules` are all policies that permit it, in any
+/// order.
+#[must_use]
+pub fn intent_hash(decoded: &Decoded, stamp: &Stamp, rules: &[ReliedRule]) -> IntentHash {
+    let mut intent = decoded.intent().clone();
+    let fills_slot = intent.slot.take().is_some();
+    // These say everything but the slot, which the nodes bind by the request id.
+    let complete = fills_slot
+        && matches!(
+            intent.action,
+            Action::Transfer { .. }
+                | Action::TransferFrom { .. }
+                | Action::Approve { .. }
+                | Action::Call { .. }
+        );
+    let mut rules = rules.to_vec();
+    rules.sort();
+    rules.dedup();
+    let form = IntentForm {
+        version: Version,
+        intent,
+        account: decoded.account().clone(),
+        key: stamp.key,
+        request_id: stamp.request_id,
+        not_after: stamp.not_after,
+        rules,
+        payload_hash: (!complete).then(|| decoded.payload_hash()),
+    };
+    IntentHash(tagged(tags::INTENT, &[&cbor::encode(&form)]))
+}
+
+impl Rules {
+    /// The policies with the hashes of their texts; `None` when one is unknown.
+    pub(crate) fn relied(&self, ids: &[RuleId]) -> Option<Vec<ReliedRule>> {
+        let relied = ids.iter().map(|id| {
+            Some(ReliedRule {
+                id: id.clone(),
+                text_hash: self.facts(id)?.text_hash,
+            })
+        });
+        relied.collect()
+    }
+}
+
+impl Constitution {
+    /// The policies as an intent hash names them; `None` when the charter lacks one.
+    #[must_use]
+    pub fn relied_rules(&self, ids: &[RuleId]) -> Option<Vec<ReliedRule>> {
+        self.rules.relied(ids)
+    }
+}
+
+/// An approval that does not count, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IgnoredApproval {
+    /// Who it claims to be from.
+    pub principal: PrincipalId,
+    /// Why it does not count.
+    pub fault: ApprovalFault,
+}
+
+/// Why an approval does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case")]
+pub enum ApprovalFault {
+    /// It is for another cluster.
+    #[error("for another cluster")]
+    WrongCluster,
+    /// It is for another request, or for other terms of this one.
+    #[error("for another intent")]
+    WrongIntent,
+    /// It has lapsed.
+    #[error("lapsed")]
+    Expired,
+    /// The charter does not know the principal.
+    #[error("of an unknown principal")]
+    UnknownPrincipal,
+    /// The principal's grant has ended.
+    #[error("of a principal whose grant has ended")]
+    PrincipalExpired,
+    /// Whoever asks cannot approve.
+    #[error("of whoever asks")]
+    Initiator,
+    /// The credential is not the principal's, or did not sign.
+    #[error("not signed by its principal")]
+    NotSigned,
+    /// None of the roles asked for is held.
+    #[error("of a principal without the role")]
+    NoRole,
+}
+
+/// What approvals are held against.
+pub(crate) struct Terms<'a> {
+    pub(crate) constitution: &'a Constitution,
+    pub(crate) stamp: &'a Stamp,
+    pub(crate) intent_hash: IntentHash,
+    pub(crate) first_seen: TimeMs,
+    pub(crate) now: TimeMs,
+}
+
+impl Terms<'_> {
+    /// The obligations that are not met, and the approvals that do not count.
+    pub(crate) fn unmet(
+        &self,
+        obligations: &Obligations,
+        approvals: &[Signed<Approval>],
+    ) -> (Vec<Unmet>, Vec<IgnoredApproval>) {
+        let mut approvers = BTreeSet::new();
+        let mut ignored = Vec::new();
+        for approval in approvals {
+            let principal = approval.unverified().principal.clone();
+            match self.counts(obligations, approval) {
+                Ok(()) => drop(approvers.insert(principal)),
+                Err(fault) => ignored.push(IgnoredApproval { principal, fault }),
+            }
+        }
+        let mut unmet = Vec::new();
+        for (role, needed) in &obligations.approvals {
+            let given: Vec<_> = approvers
+                .iter()
+                .filter(|p| self.holds(p, role))
+                .cloned()
+                .collect();
+            if given.len() < usize::from(*needed) {
+                unmet.push(Unmet::Approvals {
+                    role: role.clone(),
+                    needed: *needed,
+                    given,
+                });
+            }
+        }
+        let until = self.first_seen.plus(obligations.delay_ms);
+        if self.now < until {
+            unmet.push(Unmet::Delay { until });
+        }
+        (unmet, ignored)
+    }
+
+    fn holds(&self, principal: &PrincipalId, role: &RoleId) -> bool {
+        let known = self.constitution.principal(principal);
+        known.is_some_and(|p| p.roles.contains(role))
+    }
+
+    fn counts(
+        &self,
+        obligations: &Obligations,
+        approval: &Signed<Approval>,
+    ) -> Result<(), ApprovalFault> {
+        let claimed = approval.unverified();
+        let known = self.constitution.principal(&claimed.principal);
+        let principal = known.ok_or(ApprovalFault::UnknownPrincipal)?;
+        let credential = principal
+            .credentials
+            .iter()
+            .find(|c| c.id() == approval.credential())
+            .ok_or(ApprovalFault::NotSigned)?;
+        let roles = &principal.roles;
+        let faults = [
+            (
+                claimed.cluster != self.constitution.cluster(),
+                ApprovalFault::WrongCluster,
+            ),
+            (
+                claimed.intent_hash != self.intent_hash
+                    || claimed.request_id != self.stamp.request_id,
+                ApprovalFault::WrongIntent,
+            ),
+            (self.now >= claimed.not_after, ApprovalFault::Expired),
+            (
+                principal.is_expired(self.now),
+                ApprovalFault::PrincipalExpired,
+            ),
+            (
+                claimed.principal == self.stamp.principal,
+                ApprovalFault::Initiator,
+            ),
+            (
+                !roles.iter().any(|r| obligations.approvals.contains_key(r)),
+                ApprovalFault::NoRole,
+            ),
+        ];
+        if let Some((_, fault)) = faults.into_iter().find(|(wrong, _)| *wrong) {
+            return Err(fault);
+        }
+        let verified = approval.verify(credential);
+        verified.map(drop).map_err(|_| ApprovalFault::NotSigned)
+    }
+}

@@ -1,0 +1,213 @@
+//! The charter as people write and sign it: plain data with one canonical form.
+//!
+//! Nothing here is trusted yet. [`crate::verify_genesis`] and [`crate::verify_successor`] check
+//! the signatures, and [`Charter::check`] everything else. Source: the design, sections 2 and 4.
+
+use crate::budget::Budget;
+use minicbor::{Decode, Encode};
+use quoin_core::cbor::{self, Version};
+use quoin_core::hash::tagged;
+use quoin_core::tags::{self, Tag};
+use quoin_core::{
+    Address, AssetId, BookName, ChainId, CharterHash, CharterNumber, ClusterId, GatewayId,
+    NodeIndex, PrincipalId, PublicCredential, RoleId, Statement, TimeMs,
+};
+use serde::{Deserialize, Serialize};
+
+/// The role whose holders approve charters.
+pub const GOVERNOR_ROLE: &str = "governor";
+
+/// The signed, numbered constitution of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Charter {
+    /// The form's version.
+    #[n(0)]
+    #[serde(skip)]
+    pub version: Version<1>,
+    /// The cluster's name, for people.
+    #[n(1)]
+    pub name: String,
+    /// The charter's number; 0 is the genesis.
+    #[n(2)]
+    pub number: CharterNumber,
+    /// The cluster; `None` in the genesis, whose hash it is.
+    #[n(3)]
+    pub cluster: Option<ClusterId>,
+    /// The hash of the charter before this one; `None` in the genesis.
+    #[n(4)]
+    pub previous: Option<CharterHash>,
+    /// The nodes.
+    #[n(5)]
+    pub nodes: Vec<NodeEntry>,
+    /// How many nodes sign.
+    #[n(6)]
+    pub threshold: u8,
+    /// For how many malicious nodes exactly-once and sticky budgets are promised.
+    #[n(7)]
+    pub f_tol: u8,
+    /// Allows two signer sets to be disjoint, which gives up exactly-once.
+    #[n(8)]
+    #[serde(default)]
+    pub dangerous_disjoint_signers: bool,
+    /// The gateways that nodes listen to.
+    #[n(9)]
+    pub gateways: Vec<GatewayEntry>,
+    /// Whoever can ask or approve.
+    #[n(10)]
+    pub principals: Vec<Principal>,
+    /// How many governors must sign the next charter.
+    #[n(11)]
+    pub governor_quorum: u8,
+    /// Caps over rolling windows.
+    #[n(12)]
+    pub budgets: Vec<Budget>,
+    /// The assets that policies and budgets can speak of.
+    #[n(13)]
+    pub assets: Vec<Asset>,
+    /// The address book.
+    #[n(14)]
+    pub book: Vec<BookEntry>,
+    /// The policies, as Cedar text.
+    #[n(15)]
+    pub policies: String,
+}
+
+/// A node and its identities.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeEntry {
+    /// The node's index, which is also the x-coordinate of its shares.
+    #[n(0)]
+    pub index: NodeIndex,
+    /// The credential with which the node signs statements.
+    #[n(1)]
+    pub credential: PublicCredential,
+    /// SHA-256 of the `SubjectPublicKeyInfo` of the node's TLS certificate.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    #[serde(with = "hex_32")]
+    pub tls_key_hash: [u8; 32],
+    /// Who operates the node, for people.
+    #[n(3)]
+    pub operator: String,
+}
+
+/// A gateway and its identity.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewayEntry {
+    /// The gateway's id.
+    #[n(0)]
+    pub id: GatewayId,
+    /// SHA-256 of the `SubjectPublicKeyInfo` of the gateway's TLS certificate.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    #[serde(with = "hex_32")]
+    pub tls_key_hash: [u8; 32],
+}
+
+/// Whoever can ask or approve.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Principal {
+    /// The principal's id.
+    #[n(0)]
+    pub id: PrincipalId,
+    /// The roles that it holds.
+    #[n(1)]
+    pub roles: Vec<RoleId>,
+    /// The credentials with which it signs.
+    #[n(2)]
+    pub credentials: Vec<PublicCredential>,
+    /// When the grant ends: from then on the principal can do nothing.
+    #[n(3)]
+    pub expires: TimeMs,
+}
+
+impl Principal {
+    /// Whether the principal holds the role.
+    #[must_use]
+    pub fn holds(&self, role: &str) -> bool {
+        self.roles.iter().any(|r| r.as_str() == role)
+    }
+
+    /// Whether the grant has ended at `now`.
+    #[must_use]
+    pub fn is_expired(&self, now: TimeMs) -> bool {
+        now >= self.expires
+    }
+}
+
+/// An asset and how people write its amounts.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Asset {
+    /// The asset.
+    #[n(0)]
+    pub asset: AssetId,
+    /// Its symbol, for people.
+    #[n(1)]
+    pub symbol: String,
+    /// How many decimal places of a whole unit the smallest unit is.
+    #[n(2)]
+    pub decimals: u8,
+}
+
+/// A name for an address.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BookEntry {
+    /// The name that policies write.
+    #[n(0)]
+    pub name: BookName,
+    /// The chain on which the name holds.
+    #[n(1)]
+    pub chain: ChainId,
+    /// The address.
+    #[n(2)]
+    pub address: Address,
+}
+
+impl Statement for Charter {
+    const TAG: Tag = tags::CHARTER;
+    const BYTES_MAX: usize = 512 * 1024;
+}
+
+impl Charter {
+    /// The charter's hash.
+    #[must_use]
+    pub fn hash(&self) -> CharterHash {
+        CharterHash(tagged(tags::CHARTER, &[&cbor::encode(self)]))
+    }
+
+    /// The cluster: what the charter names or, for the genesis, the genesis's own hash.
+    #[must_use]
+    pub fn cluster_id(&self) -> ClusterId {
+        self.cluster
+            .unwrap_or_else(|| ClusterId(tagged(tags::GENESIS, &[&cbor::encode(self)])))
+    }
+
+    /// The principals that approve charters.
+    pub fn governors(&self) -> impl Iterator<Item = &Principal> {
+        self.principals.iter().filter(|p| p.holds(GOVERNOR_ROLE))
+    }
+}
+
+/// 32 bytes as lower-case hex in JSON.
+mod hex_32 {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8; 32], s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&hex::encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<[u8; 32], D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+        let mut bytes = [0u8; 32];
+        match hex::decode_to_slice(text.as_ref(), &mut bytes) {
+            Ok(()) if !text.bytes().any(|b| b.is_ascii_uppercase()) => Ok(bytes),
+            _ => Err(serde::de::Error::custom(
+                "expected 32 bytes in lower-case hex",
+            )),
+        }
+    }
+}

@@ -1,0 +1,447 @@
+//! Judgement: the one function that turns a decoded request into a warrant.
+//!
+//! Everything that is not a permit is a denial: an unknown name, a missing field, an error. The
+//! order is fixed: who asks, with which key, what policies say, what they demand first, and last
+//! what budgets and slots have room for, all of it taken in one step.
+
+use crate::approval::{APPROVALS_MAX, Approval, IgnoredApproval, Terms, intent_hash};
+use crate::budget::{Measure, Scope};
+use crate::cedar::{Query, Verdict};
+use crate::charter::Principal;
+use crate::constitution::Constitution;
+use crate::denial::{DEFAULT_DENY, Denial, DenialReason};
+use crate::explain::{account_id, suggestion, summary};
+use crate::ledger::{Charge, Ledger, Reservation};
+use crate::obligation::Unmet;
+use crate::schema::{View, context_pairs, purpose_name, scheme_name};
+use crate::slots::SlotTake;
+use crate::warrant::Warrant;
+use cedar_policy::RestrictedExpression;
+use quoin_chain::Decoded;
+use quoin_core::cbor::Version;
+use quoin_core::{
+    Action, Address, Amount, AssetId, Intent, IntentHash, KeyId, KeyName, Purpose, RuleId, Scheme,
+    Signed, Stamp, TimeMs,
+};
+use serde::{Deserialize, Serialize};
+
+/// What a node knows of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyFacts {
+    /// The key's id.
+    pub id: KeyId,
+    /// Its name.
+    pub name: KeyName,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// Its scheme.
+    pub scheme: Scheme,
+    /// The addresses at which it is an account, on any chain. None means that it signs nothing.
+    pub addresses: Vec<Address>,
+}
+
+/// What is to be judged.
+pub struct Request<'a> {
+    /// The decoded payload.
+    pub decoded: Decoded,
+    /// The stamp, whose signature [`Constitution::verify_stamp`] has checked.
+    pub stamp: &'a Stamp,
+    /// The key that the stamp names; `None` when the request makes one.
+    pub key: Option<&'a KeyFacts>,
+    /// The approvals at hand, none of them checked.
+    pub approvals: &'a [Signed<Approval>],
+    /// When this node saw the request first, by its own journal.
+    pub first_seen: TimeMs,
+    /// The node's effective time, which never goes back.
+    pub now: TimeMs,
+}
+
+/// What judgement says.
+#[derive(Debug)]
+pub enum Judgement {
+    /// It may be signed; the ledger holds what it needs.
+    Permitted(Warrant),
+    /// It would be permitted, but something has to happen first.
+    Pending(Pending),
+    /// It is refused.
+    Denied(Denial),
+}
+
+/// What a permitted request still waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pending {
+    /// What is missing.
+    pub unmet: Vec<Unmet>,
+    /// What approvals have to sign.
+    pub intent_hash: IntentHash,
+    /// The policies that permit it, on which the intent hash relies.
+    pub rules: Vec<RuleId>,
+    /// The approvals that do not count.
+    pub ignored: Vec<IgnoredApproval>,
+    /// The request in words.
+    pub summary: String,
+}
+
+/// A denial or a pending request, on the way out.
+enum Stop {
+    Denied(Denial),
+    Pending(Pending),
+}
+
+impl From<Denial> for Stop {
+    fn from(denial: Denial) -> Self {
+        Self::Denied(denial)
+    }
+}
+
+impl Constitution {
+    /// Judges a request and, when it is permitted, reserves what it needs.
+    ///
+    /// Judging the same request again is harmless: it is charged once, at the later time.
+    pub fn judge(&self, request: Request<'_>, ledger: &mut Ledger) -> Judgement {
+        match self.decide(&request, ledger) {
+            Err(Stop::Denied(denial)) => Judgement::Denied(denial),
+            Err(Stop::Pending(pending)) => Judgement::Pending(pending),
+            Ok((rules, reservation)) => Judgement::Permitted(Warrant {
+                key: request.stamp.key,
+                principal: request.stamp.principal.clone(),
+                purpose: request.stamp.purpose,
+                custody: request.stamp.custody,
+                charter: self.hash(),
+                decoded: request.decoded,
+                rules,
+                reservation,
+            }),
+        }
+    }
+
+    fn decide(
+        &self,
+        request: &Request<'_>,
+        ledger: &mut Ledger,
+    ) -> Result<(Vec<RuleId>, Reservation), Stop> {
+        self.admits(request)?;
+        let rules = self.permits(request)?;
+        self.obligations_met(request, &rules)?;
+        let reservation =
+            self.reservation(&request.decoded, request.stamp, request.key, request.now)?;
+        ledger.reserve(self, &reservation)?;
+        Ok((rules, reservation))
+    }
+
+    /// Checks who asks, by what right and with which key.
+    fn admits(&self, request: &Request<'_>) -> Result<&Principal, Denial> {
+        let (stamp, decoded, now) = (request.stamp, &request.decoded, request.now);
+        if stamp.cluster != self.cluster() {
+            return deny(
+                DenialReason::WrongCluster,
+                "cluster",
+                format!("the stamp is for cluster `{}`", stamp.cluster),
+            );
+        }
+        self.charter_floor(stamp)?;
+        if now >= stamp.not_after {
+            return deny(
+                DenialReason::StampExpired,
+                "not_after",
+                "the stamp has lapsed; stamp the request anew with a later `not_after`",
+            );
+        }
+        if stamp.payload_hash != decoded.payload_hash() {
+            return deny(
+                DenialReason::StampMismatch,
+                "payload_hash",
+                "the stamp is for another payload",
+            );
+        }
+        if stamp.account != *decoded.account() {
+            return deny(
+                DenialReason::StampMismatch,
+                "account",
+                "the stamp is for another account",
+            );
+        }
+        key_fits(request)?;
+        self.standing(stamp, now)
+    }
+
+    fn charter_floor(&self, stamp: &Stamp) -> Result<(), Denial> {
+        if self.ancestor(stamp.charter_number_floor) == Some(stamp.charter_hash_floor) {
+            return Ok(());
+        }
+        deny(
+            DenialReason::CharterFloor,
+            "charter_number_floor",
+            format!(
+                "the stamp asks for charter {} or later with a hash that this node does not know; \
+                 it has charter {}",
+                stamp.charter_number_floor.0,
+                self.number().0
+            ),
+        )
+    }
+
+    fn standing(&self, stamp: &Stamp, now: TimeMs) -> Result<&Principal, Denial> {
+        let Some(principal) = self.principal(&stamp.principal) else {
+            return deny(
+                DenialReason::UnknownPrincipal,
+                "principal",
+                format!("the charter does not know `{}`", stamp.principal),
+            );
+        };
+        if !principal
+            .credentials
+            .iter()
+            .any(|c| c.id() == stamp.credential)
+        {
+            return deny(
+                DenialReason::CredentialMismatch,
+                "credential",
+                format!("`{}` has no such credential", stamp.principal),
+            );
+        }
+        if principal.is_expired(now) {
+            return deny(
+                DenialReason::PrincipalExpired,
+                "principal",
+                format!("the grant of `{}` has ended", stamp.principal),
+            );
+        }
+        Ok(principal)
+    }
+
+    /// Asks the policies.
+    fn permits(&self, request: &Request<'_>) -> Result<Vec<RuleId>, Denial> {
+        let intent = request.decoded.intent();
+        let view = View {
+            constitution: self,
+            intent,
+            custody: request.stamp.custody,
+        };
+        let account = request.decoded.account();
+        let query = Query {
+            principal: &request.stamp.principal,
+            action: intent.action.name(),
+            account: account_id(account),
+            account_attributes: account_attributes(request),
+            context: context_pairs(&view).map_err(|denial| self.described(intent, denial))?,
+        };
+        let denied = match self.rules.evaluate(query) {
+            Verdict::Permit(rules) => return Ok(rules),
+            Verdict::Forbid(rules) => {
+                let first = rules.first().map(RuleId::as_str).unwrap_or_default();
+                let message = format!("forbidden by {}", listed(&rules));
+                Denial::by(DenialReason::Forbidden, first, message)
+            }
+            Verdict::Failed(rule, detail) => {
+                let rule = rule.as_ref().map(RuleId::as_str).unwrap_or_default();
+                let message = format!("policies cannot be evaluated: {detail}");
+                Denial::by(DenialReason::PolicyError, rule, message)
+            }
+            Verdict::NoPermit(too_general) => {
+                let message = no_permit(request, &too_general);
+                let mut denial = Denial::by(DenialReason::NoPermit, DEFAULT_DENY, message);
+                denial.suggestion = suggestion(&view, &request.stamp.principal, account);
+                denial
+            }
+        };
+        Err(self.described(intent, denied))
+    }
+
+    /// Puts the request in words before what decided.
+    fn described(&self, intent: &Intent, mut denial: Denial) -> Denial {
+        denial.message = format!("{}: {}", summary(self, intent), denial.message);
+        denial
+    }
+
+    fn obligations_met(&self, request: &Request<'_>, rules: &[RuleId]) -> Result<(), Stop> {
+        let obligations = self.rules.obligations(rules);
+        if obligations.is_empty() {
+            return Ok(());
+        }
+        if request.approvals.len() > APPROVALS_MAX {
+            return Err(Stop::Denied(Denial::at(
+                DenialReason::TooManyApprovals,
+                "approvals",
+                format!("at most {APPROVALS_MAX} approvals are looked at"),
+            )));
+        }
+        // Every rule that permits is known; an unknown one relies on nothing and matches no hash.
+        let relied = self.rules.relied(rules).unwrap_or_default();
+        let terms = Terms {
+            constitution: self,
+            stamp: request.stamp,
+            intent_hash: intent_hash(&request.decoded, request.stamp, &relied),
+            first_seen: request.first_seen,
+            now: request.now,
+        };
+        let (unmet, ignored) = terms.unmet(&obligations, request.approvals);
+        if unmet.is_empty() {
+            return Ok(());
+        }
+        Err(Stop::Pending(Pending {
+            unmet,
+            intent_hash: terms.intent_hash,
+            rules: rules.to_vec(),
+            ignored,
+            summary: summary(self, request.decoded.intent()),
+        }))
+    }
+
+    /// What a request holds of budgets and slots once it is permitted or finished.
+    ///
+    /// # Errors
+    /// When the principal is unknown, or an amount overflows.
+    pub fn reservation(
+        &self,
+        decoded: &Decoded,
+        stamp: &Stamp,
+        key: Option<&KeyFacts>,
+        at: TimeMs,
+    ) -> Result<Reservation, Denial> {
+        let mut charges = Vec::new();
+        for budget in &self.charter().budgets {
+            if !self.in_scope(&budget.scope, decoded, stamp, key) {
+                continue;
+            }
+            let amount = match &budget.measure {
+                Measure::Count => Amount::from(1u64),
+                Measure::Asset(asset) => worst_case(decoded.intent(), asset)?,
+            };
+            if !amount.is_zero() {
+                charges.push(Charge {
+                    budget: budget.id.clone(),
+                    measure: budget.measure.clone(),
+                    amount,
+                });
+            }
+        }
+        charges.sort();
+        Ok(Reservation {
+            version: Version,
+            request_id: stamp.request_id,
+            payload_hash: stamp.payload_hash,
+            at,
+            not_after: stamp.not_after,
+            charges,
+            slot: SlotTake::of(decoded.intent(), decoded.account()),
+        })
+    }
+
+    fn in_scope(
+        &self,
+        scope: &Scope,
+        decoded: &Decoded,
+        stamp: &Stamp,
+        key: Option<&KeyFacts>,
+    ) -> bool {
+        match scope {
+            Scope::Org => true,
+            Scope::Principal(id) => stamp.principal == *id,
+            Scope::Role(role) => self
+                .principal(&stamp.principal)
+                .is_some_and(|p| p.roles.contains(role)),
+            Scope::Account(account) => decoded.account() == account,
+            Scope::Counterparty(address) => decoded.intent().action.counterparty() == Some(address),
+            Scope::Key(name) => key.is_some_and(|k| k.name == *name),
+        }
+    }
+}
+
+fn deny<T>(
+    reason: DenialReason,
+    field: &'static str,
+    message: impl Into<String>,
+) -> Result<T, Denial> {
+    Err(Denial::at(reason, field, message))
+}
+
+fn key_fits(request: &Request<'_>) -> Result<(), Denial> {
+    let (stamp, decoded) = (request.stamp, &request.decoded);
+    let bad = |field, message: &str| deny(DenialReason::KeyMismatch, field, message);
+    let creates = match &decoded.intent().action {
+        Action::CreateKey { purpose, .. } => Some(*purpose),
+        _ => None,
+    };
+    match (creates, request.key) {
+        (Some(_), Some(_)) => bad("key", "a request to make a key names none"),
+        (Some(_), None) if stamp.key.is_some() => bad("key", "a request to make a key names none"),
+        (Some(purpose), None) if stamp.purpose != purpose => bad(
+            "purpose",
+            "the stamp and the key to be made differ in purpose",
+        ),
+        (Some(_), None) => Ok(()),
+        (None, None) => bad(
+            "key",
+            "the request needs a key, and this node knows none for it",
+        ),
+        (None, Some(key)) if stamp.key != Some(key.id) => {
+            bad("key", "the stamp is for another key")
+        }
+        (None, Some(key)) if stamp.purpose != key.purpose => bad(
+            "purpose",
+            &format!("the key's purpose is `{}`", purpose_name(key.purpose)),
+        ),
+        (None, Some(key)) if decoded.scheme() != key.scheme => bad(
+            "scheme",
+            &format!("the key's scheme is `{}`", scheme_name(key.scheme)),
+        ),
+        (None, Some(key)) if !key.addresses.contains(&decoded.account().address) => {
+            bad("account", "the account is not one of the key's")
+        }
+        (None, Some(_)) => Ok(()),
+    }
+}
+
+fn account_attributes(request: &Request<'_>) -> Vec<(String, RestrictedExpression)> {
+    let account = request.decoded.account();
+    let key = request.key.map(|k| k.name.to_string());
+    let attributes = [
+        ("chain", account.chain.to_string()),
+        ("address", account.address.to_string()),
+        ("key", key.unwrap_or_default()),
+        ("purpose", purpose_name(request.stamp.purpose).to_owned()),
+        ("scheme", scheme_name(request.decoded.scheme()).to_owned()),
+    ];
+    let pairs = attributes.into_iter();
+    pairs
+        .map(|(name, value)| (name.to_owned(), RestrictedExpression::new_string(value)))
+        .collect()
+}
+
+/// What an intent may cost of an asset: value or allowance, and the maximum fee.
+fn worst_case(intent: &Intent, asset: &AssetId) -> Result<Amount, Denial> {
+    let amounts = intent.action.value().into_iter().chain(&intent.fee_max);
+    let mut amounts = amounts.filter(|a| a.asset == *asset).map(|a| a.amount);
+    let sum = amounts.try_fold(Amount::ZERO, Amount::checked_add);
+    sum.ok_or_else(|| {
+        Denial::at(
+            DenialReason::AmountOverflow,
+            "value",
+            "value and maximum fee together are over 256 bits",
+        )
+    })
+}
+
+fn no_permit(request: &Request<'_>, too_general: &[RuleId]) -> String {
+    let principal = &request.stamp.principal;
+    let action = request.decoded.intent().action.name();
+    let account = account_id(request.decoded.account());
+    let mut message = format!(
+        "no policy permits `{principal}` the action `{action}` on account `{account}`, and what \
+         nothing permits is denied"
+    );
+    if !too_general.is_empty() {
+        let rules = listed(too_general);
+        message.push_str(&format!(
+            "; {rules} would match, but `{action}` needs a permit that names it"
+        ));
+    }
+    message
+}
+
+fn listed(rules: &[RuleId]) -> String {
+    let quoted: Vec<_> = rules.iter().map(|r| format!("`{r}`")).collect();
+    quoted.join(", ")
+}

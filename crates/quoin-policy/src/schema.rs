@@ -1,0 +1,463 @@
+//! What policies can see: one table of attributes, from which both the Cedar schema and the
+//! context of every request are built, so that the two cannot drift apart.
+//!
+//! Amounts appear in millionths of a whole unit, rounded up against the spender; what does not fit
+//! 63 bits is denied with the field named, never wrapped.
+
+use crate::constitution::Constitution;
+use crate::denial::{Denial, DenialReason};
+use cedar_policy::RestrictedExpression;
+use quoin_core::intent::{AssetAmount, Horizon, RiskEffect, Unexplained};
+use quoin_core::{Action, Address, Amount, CustodyMethod, Intent, Purpose, Scheme};
+use std::fmt::Write;
+
+/// What an attribute is read from.
+pub(crate) struct View<'a> {
+    pub(crate) constitution: &'a Constitution,
+    pub(crate) intent: &'a Intent,
+    pub(crate) custody: CustodyMethod,
+}
+
+type Read<T> = fn(&View<'_>) -> Result<T, Denial>;
+
+/// An attribute's type and how it is read.
+enum Kind {
+    Text(Read<String>),
+    Long(Read<i64>),
+    Bool(Read<bool>),
+}
+
+struct Attribute {
+    name: &'static str,
+    kind: Kind,
+}
+
+const fn text(name: &'static str, read: Read<String>) -> Attribute {
+    Attribute {
+        name,
+        kind: Kind::Text(read),
+    }
+}
+
+const fn long(name: &'static str, read: Read<i64>) -> Attribute {
+    Attribute {
+        name,
+        kind: Kind::Long(read),
+    }
+}
+
+const fn boolean(name: &'static str, read: Read<bool>) -> Attribute {
+    Attribute {
+        name,
+        kind: Kind::Bool(read),
+    }
+}
+
+/// The attributes of every action.
+const COMMON: &[Attribute] = &[
+    text("chain", |v| Ok(v.intent.chain.to_string())),
+    text("custody", |v| Ok(custody_name(v.custody).to_owned())),
+    text("risk", |v| Ok(risk_name(v.intent.risk).to_owned())),
+    text("horizon", |v| {
+        Ok(horizon_name(v.intent.horizon.clone()).to_owned())
+    }),
+    long("fee_micro", |v| match &v.intent.fee_max {
+        Some(fee) => v.micro(fee, "fee_micro"),
+        None => Ok(0),
+    }),
+];
+
+/// The actions and their own attributes. A new action of `quoin_core::Action` needs a row here:
+/// without one it is denied.
+const ACTIONS: &[(&str, &[Attribute])] = &[
+    (
+        "transfer",
+        &[
+            ASSET,
+            SYMBOL,
+            AMOUNT,
+            text("to", counterparty),
+            text("to_name", counterparty_name),
+        ],
+    ),
+    (
+        "transfer_from",
+        &[
+            ASSET,
+            SYMBOL,
+            AMOUNT,
+            text("from", |v| match &v.intent.action {
+                Action::TransferFrom { from, .. } => Ok(from.to_string()),
+                _ => Err(absent("from")),
+            }),
+            text("from_name", |v| match &v.intent.action {
+                Action::TransferFrom { from, .. } => Ok(v.name_of(from)),
+                _ => Err(absent("from_name")),
+            }),
+            text("to", counterparty),
+            text("to_name", counterparty_name),
+        ],
+    ),
+    (
+        "approve",
+        &[
+            ASSET,
+            SYMBOL,
+            AMOUNT,
+            text("spender", counterparty),
+            text("spender_name", counterparty_name),
+            boolean("permit", |v| match &v.intent.action {
+                Action::Approve { permit, .. } => Ok(*permit),
+                _ => Err(absent("permit")),
+            }),
+            // Such an allowance overflows `amount_micro` today and is denied there; the attribute
+            // lets a rule state its intent all the same.
+            boolean("unlimited", |v| {
+                Ok(v.value("unlimited")?.amount >= unlimited_from())
+            }),
+        ],
+    ),
+    (
+        "call",
+        &[
+            ASSET,
+            SYMBOL,
+            AMOUNT,
+            text("target", counterparty),
+            text("target_name", counterparty_name),
+            text("selector", |v| match &v.intent.action {
+                Action::Call { selector, .. } => Ok(format!("0x{}", hex::encode(selector))),
+                _ => Err(absent("selector")),
+            }),
+            text("data_hash", |v| match &v.intent.action {
+                Action::Call { data_hash, .. } => Ok(hex::encode(data_hash)),
+                _ => Err(absent("data_hash")),
+            }),
+        ],
+    ),
+    (
+        "typed_data",
+        &[
+            text("domain_name", |v| match &v.intent.action {
+                Action::TypedData { domain_name, .. } => {
+                    Ok(domain_name.clone().unwrap_or_default())
+                }
+                _ => Err(absent("domain_name")),
+            }),
+            text("primary_type", |v| match &v.intent.action {
+                Action::TypedData { primary_type, .. } => Ok(primary_type.clone()),
+                _ => Err(absent("primary_type")),
+            }),
+            text("verifying_contract", counterparty),
+            text("verifying_contract_name", counterparty_name),
+        ],
+    ),
+    (
+        "message",
+        &[
+            long("bytes", |v| match &v.intent.action {
+                Action::Message { bytes, .. } => i64::try_from(*bytes).map_err(|_| absent("bytes")),
+                _ => Err(absent("bytes")),
+            }),
+            boolean("readable", |v| match &v.intent.action {
+                Action::Message { readable, .. } => Ok(*readable),
+                _ => Err(absent("readable")),
+            }),
+        ],
+    ),
+    (
+        "unexplained",
+        &[
+            ASSET,
+            SYMBOL,
+            AMOUNT,
+            text("reason", |v| match &v.intent.action {
+                Action::Unexplained { reason, .. } => Ok(unexplained_name(*reason).to_owned()),
+                _ => Err(absent("reason")),
+            }),
+            text("target", counterparty),
+            text("target_name", counterparty_name),
+        ],
+    ),
+    (
+        "create_key",
+        &[
+            text("name", |v| match &v.intent.action {
+                Action::CreateKey { name, .. } => Ok(name.to_string()),
+                _ => Err(absent("name")),
+            }),
+            text("scheme", |v| match &v.intent.action {
+                Action::CreateKey { scheme, .. } => Ok(scheme_name(*scheme).to_owned()),
+                _ => Err(absent("scheme")),
+            }),
+            text("purpose", |v| match &v.intent.action {
+                Action::CreateKey { purpose, .. } => Ok(purpose_name(*purpose).to_owned()),
+                _ => Err(absent("purpose")),
+            }),
+        ],
+    ),
+];
+
+const ASSET: Attribute = text("asset", |v| Ok(v.value("asset")?.asset.to_string()));
+const SYMBOL: Attribute = text("symbol", |v| {
+    let value = v.value("asset")?;
+    let asset = v.constitution.asset(&value.asset);
+    asset
+        .map(|a| a.symbol.clone())
+        .ok_or_else(|| unknown_asset(value, "asset"))
+});
+const AMOUNT: Attribute = long("amount_micro", |v| {
+    v.micro(v.value("amount_micro")?, "amount_micro")
+});
+
+/// Actions that a wildcard never covers: a permit must name them in its scope.
+const PRIVILEGED: &[&str] = &["unexplained", "create_key"];
+
+/// Whether only a permit that names this action can allow it.
+pub(crate) fn is_privileged(action: &str) -> bool {
+    PRIVILEGED.contains(&action)
+}
+
+/// The Cedar schema that policies are validated against.
+#[must_use]
+pub fn schema_text() -> String {
+    let mut out = String::from(
+        "entity Role;\nentity Principal in [Role];\nentity Account {\n  chain: String,\n  \
+         address: String,\n  key: String,\n  purpose: String,\n  scheme: String,\n};\n",
+    );
+    for (name, own) in ACTIONS {
+        let _ = write!(
+            out,
+            "\naction \"{name}\" appliesTo {{\n  principal: [Principal],\n  \
+             resource: [Account],\n  context: {{\n"
+        );
+        for attribute in COMMON.iter().chain(*own) {
+            let _ = writeln!(out, "    {}: {},", attribute.name, attribute.type_name());
+        }
+        out.push_str("  },\n};\n");
+    }
+    out
+}
+
+/// The context of a request, attribute by attribute.
+///
+/// # Errors
+/// When an asset is unknown, or an amount overflows.
+pub(crate) fn context_pairs(
+    view: &View<'_>,
+) -> Result<Vec<(String, RestrictedExpression)>, Denial> {
+    let action = view.intent.action.name();
+    let row = ACTIONS.iter().find(|(name, _)| *name == action);
+    let (_, own) = row.ok_or_else(|| absent(action))?;
+    // The action's own come first, so that a denial names the amount rather than the fee.
+    let attributes = own.iter().chain(COMMON);
+    attributes
+        .map(|a| Ok((a.name.to_owned(), a.read(view)?)))
+        .collect()
+}
+
+impl Attribute {
+    const fn type_name(&self) -> &'static str {
+        match self.kind {
+            Kind::Text(_) => "String",
+            Kind::Long(_) => "Long",
+            Kind::Bool(_) => "Bool",
+        }
+    }
+
+    fn read(&self, view: &View<'_>) -> Result<RestrictedExpression, Denial> {
+        Ok(match self.kind {
+            Kind::Text(read) => RestrictedExpression::new_string(read(view)?),
+            Kind::Long(read) => RestrictedExpression::new_long(read(view)?),
+            Kind::Bool(read) => RestrictedExpression::new_bool(read(view)?),
+        })
+    }
+}
+
+impl View<'_> {
+    fn value(&self, field: &str) -> Result<&AssetAmount, Denial> {
+        self.intent.action.value().ok_or_else(|| absent(field))
+    }
+
+    fn name_of(&self, address: &Address) -> String {
+        let entry = self.constitution.book_entry(&self.intent.chain, address);
+        entry.map(|e| e.name.to_string()).unwrap_or_default()
+    }
+
+    /// The amount in millionths of a whole unit, rounded up.
+    pub(crate) fn micro(&self, value: &AssetAmount, field: &str) -> Result<i64, Denial> {
+        let asset = self.constitution.asset(&value.asset);
+        // The fee's asset has no attribute of its own, so its denial names the fee.
+        let asset_field = if field == "amount_micro" {
+            "asset"
+        } else {
+            field
+        };
+        let asset = asset.ok_or_else(|| unknown_asset(value, asset_field))?;
+        to_micro(value.amount, asset.decimals).ok_or_else(|| {
+            Denial::at(
+                DenialReason::AmountOverflow,
+                field,
+                format!(
+                    "`{field}` of {} smallest units of {} does not fit 63 bits in millionths of a \
+                     whole unit; policies never see an amount that large",
+                    value.amount, asset.symbol
+                ),
+            )
+        })
+    }
+}
+
+/// `amount` smallest units as millionths of a whole unit, rounded up; `None` over 63 bits.
+pub(crate) fn to_micro(amount: Amount, decimals: u8) -> Option<i64> {
+    let Some(excess) = decimals.checked_sub(6) else {
+        let factor = Amount::from(10u64.checked_pow(6 - u32::from(decimals))?);
+        return amount.checked_mul(factor)?.to_i64();
+    };
+    // Rounding up twice equals rounding up once by the product, and each power fits 64 bits.
+    let first = excess.min(18);
+    let amount = div_up(amount, 10u64.checked_pow(u32::from(first))?)?;
+    div_up(amount, 10u64.checked_pow(u32::from(excess - first))?)?.to_i64()
+}
+
+fn div_up(amount: Amount, divisor: u64) -> Option<Amount> {
+    let quotient = amount.checked_div(divisor)?;
+    if quotient.checked_mul(Amount::from(divisor))? == amount {
+        Some(quotient)
+    } else {
+        quotient.checked_add(Amount::from(1u64))
+    }
+}
+
+/// 2^255: from here on tokens mean "without limit".
+fn unlimited_from() -> Amount {
+    let mut bytes = [0u8; 32];
+    if let Some(first) = bytes.first_mut() {
+        *first = 0x80;
+    }
+    Amount::from_be_bytes(bytes)
+}
+
+fn counterparty(v: &View<'_>) -> Result<String, Denial> {
+    let address = v.intent.action.counterparty();
+    Ok(address.map(ToString::to_string).unwrap_or_default())
+}
+
+fn counterparty_name(v: &View<'_>) -> Result<String, Denial> {
+    let address = v.intent.action.counterparty();
+    Ok(address.map(|a| v.name_of(a)).unwrap_or_default())
+}
+
+/// An attribute that its action does not have: a row of the table that does not fit the action.
+fn absent(field: &str) -> Denial {
+    Denial::at(
+        DenialReason::PolicyError,
+        field,
+        format!("policies cannot see `{field}` of this request"),
+    )
+}
+
+fn unknown_asset(value: &AssetAmount, field: &str) -> Denial {
+    Denial::at(
+        DenialReason::UnknownAsset,
+        field,
+        format!(
+            "the charter does not know the asset `{}`; add it to `assets` with its decimals",
+            value.asset
+        ),
+    )
+}
+
+pub(crate) const fn custody_name(custody: CustodyMethod) -> &'static str {
+    match custody {
+        CustodyMethod::Mpc => "mpc",
+        CustodyMethod::Local => "local",
+    }
+}
+
+const fn risk_name(risk: RiskEffect) -> &'static str {
+    match risk {
+        RiskEffect::Reduces => "reduces",
+        RiskEffect::Neutral => "neutral",
+        RiskEffect::Increases => "increases",
+    }
+}
+
+fn horizon_name(horizon: Horizon) -> &'static str {
+    match horizon {
+        Horizon::Until(_) => "until",
+        Horizon::Slot => "slot",
+        Horizon::Unbounded => "unbounded",
+    }
+}
+
+pub(crate) const fn unexplained_name(reason: Unexplained) -> &'static str {
+    match reason {
+        Unexplained::Deploys => "deploys",
+        Unexplained::ShortCallData => "short-call-data",
+        Unexplained::MalformedArguments => "malformed-arguments",
+        Unexplained::ValueOnTokenCall => "value-on-token-call",
+        Unexplained::MalformedPermit => "malformed-permit",
+    }
+}
+
+pub(crate) const fn scheme_name(scheme: Scheme) -> &'static str {
+    match scheme {
+        Scheme::Ecdsa => "ecdsa",
+        Scheme::Taproot => "taproot",
+        Scheme::Ed25519 => "ed25519",
+        Scheme::Model => "model",
+    }
+}
+
+pub(crate) const fn purpose_name(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Treasury => "treasury",
+        Purpose::Trading => "trading",
+        Purpose::Agent => "agent",
+        Purpose::Digest => "digest",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn amount(text: &str) -> Amount {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn micro_rounds_up_against_the_spender() {
+        assert_eq!(to_micro(amount("1"), 18), Some(1));
+        assert_eq!(to_micro(amount("1000000000000"), 18), Some(1));
+        assert_eq!(to_micro(amount("1000000000001"), 18), Some(2));
+        assert_eq!(to_micro(amount("0"), 18), Some(0));
+        assert_eq!(to_micro(amount("7"), 6), Some(7));
+        assert_eq!(to_micro(amount("7"), 0), Some(7_000_000));
+        assert_eq!(to_micro(amount("1"), 36), Some(1));
+        assert_eq!(
+            to_micro(amount(&format!("1{}", "0".repeat(30))), 36),
+            Some(1)
+        );
+        assert_eq!(
+            to_micro(amount(&format!("1{}1", "0".repeat(29))), 36),
+            Some(2)
+        );
+    }
+
+    #[test]
+    fn micro_never_wraps() {
+        let edge = i64::MAX as u64;
+        assert_eq!(to_micro(Amount::from(edge), 6), Some(i64::MAX));
+        assert_eq!(to_micro(Amount::from(edge + 1), 6), None);
+        assert_eq!(to_micro(Amount::MAX, 0), None);
+        assert_eq!(to_micro(Amount::MAX, 18), None);
+    }
+
+    #[test]
+    fn the_schema_is_cedar() {
+        let (_, warnings) = cedar_policy::Schema::from_cedarschema_str(&schema_text()).unwrap();
+        assert_eq!(warnings.count(), 0);
+    }
+}

@@ -1,0 +1,121 @@
+//! Distributed key generation: Feldman secret sharing among all n nodes, one ceremony for every
+//! scheme.
+//!
+//! Source: the construction's sections 19.1 and 19.4, as amended by section 21 (5, 8, 14).
+//!
+//! 1. Everyone signs a commitment to its polynomial, and one encryption key for each dealer.
+//! 2. Everyone opens the commitment, proves possession of its part of the key, names the hash of
+//!    round 1 and broadcasts all dealings encrypted.
+//! 3. Everyone signs the record of the key, which names the transcript and every public share.
+//!
+//! All n take part and any fault ends the ceremony; the [`crate::Abort`] names the culprits, and
+//! carries a [`Complaint`] against each dealer whose dealing failed in private. Commitments stop a
+//! last mover from choosing its part after seeing the others'; it can still abort and so make the
+//! others draw again, which is why a node logs and bounds restarts.
+//!
+//! What is not here: storing the share, the *prepared* acknowledgement and activation, which are
+//! the node's; refresh and resharing.
+
+pub mod certificate;
+pub mod complaint;
+mod context;
+#[cfg(any(test, feature = "model"))]
+mod deal;
+mod dealer;
+mod echo;
+pub mod group;
+mod group_ed25519;
+#[cfg(any(test, feature = "model"))]
+pub mod group_model;
+mod group_secp256k1;
+mod polynomial;
+mod rounds;
+mod seal;
+pub mod wire;
+
+#[cfg(test)]
+mod tests;
+
+pub use certificate::{CertificateFault, verify_certificate};
+pub use complaint::{AccuserFault, Complaint, Verdict, VoidReason, Witnessed};
+pub use context::DkgParams;
+#[cfg(any(test, feature = "model"))]
+pub use deal::deal_for_tests;
+pub use group::Group;
+pub use group_ed25519::Ed25519;
+#[cfg(any(test, feature = "model"))]
+pub use group_model::{MODEL_ORDER, Model, ModelScalar};
+pub use group_secp256k1::Secp256k1;
+pub use polynomial::lagrange;
+
+use crate::abort::{Abort, Fault};
+use crate::roster::Roster;
+use crate::round::{Outbox, Round};
+use crate::share::{KeyPublic, KeyShare};
+use quoin_core::{Certificate, Scheme, SecretBytes};
+use rand_core::CryptoRngCore;
+use std::sync::Arc;
+
+/// Evaluates an expression with the group of a scheme, or another one when the build has none.
+macro_rules! for_scheme {
+    ($scheme:expr, $group:ident => $body:expr, $otherwise:expr) => {
+        match $scheme {
+            quoin_core::Scheme::Ecdsa | quoin_core::Scheme::Taproot => {
+                type $group = $crate::dkg::Secp256k1;
+                $body
+            }
+            quoin_core::Scheme::Ed25519 => {
+                type $group = $crate::dkg::Ed25519;
+                $body
+            }
+            #[cfg(any(test, feature = "model"))]
+            quoin_core::Scheme::Model => {
+                type $group = $crate::dkg::Model;
+                $body
+            }
+            #[cfg_attr(
+                any(test, feature = "model"),
+                expect(
+                    unreachable_patterns,
+                    reason = "only a build without the toy scheme gets here"
+                )
+            )]
+            _ => $otherwise,
+        }
+    };
+}
+use for_scheme;
+
+/// What a finished ceremony gives a node.
+#[derive(Debug)]
+pub struct Generated {
+    /// This node's share, to be sealed before anything else.
+    pub share: KeyShare,
+    /// The record of the key with the signatures of all n nodes.
+    pub certificate: Certificate<KeyPublic>,
+}
+
+/// The public share that belongs to a share; `None` when the bytes are not one of the scheme.
+pub(crate) fn public_point(scheme: Scheme, secret: &SecretBytes<32>) -> Option<Vec<u8>> {
+    fn point<G: Group>(secret: &SecretBytes<32>) -> Option<Vec<u8>> {
+        let scalar = G::decode_scalar(secret.expose())?;
+        Some(G::encode_point(&G::generate(&scalar)))
+    }
+    for_scheme!(scheme, G => point::<G>(secret), None)
+}
+
+/// Starts a ceremony among all nodes of the roster.
+///
+/// # Errors
+/// When the parameters do not fit the roster, or this build has no such scheme.
+pub fn start(
+    params: DkgParams,
+    roster: Arc<Roster>,
+    rng: &mut dyn CryptoRngCore,
+) -> Result<(Box<dyn Round<Generated>>, Outbox), Abort> {
+    for_scheme!(
+        params.scheme,
+        G => rounds::start::<G>(params, roster, rng),
+        Err(Abort::one(None, Fault::SchemeRefused))
+    )
+}

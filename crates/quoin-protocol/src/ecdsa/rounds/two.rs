@@ -1,0 +1,250 @@
+//! Round 2: Alice checks every peer's trees and extension, and only then multiplies.
+//!
+//! The gate of section 5: nothing that depends on the key share leaves before the checks of *all*
+//! peers have passed, and no secret-dependent check runs before all contexts agree. Source:
+//! construction, sections 7 and 8.
+
+use super::one::Nonces;
+use super::three::{AwaitProducts, PeerThree};
+use crate::ecdsa::base_ot::ChosenKeys;
+use crate::ecdsa::context::{Direction, Faults, Session};
+use crate::ecdsa::extension::{BobRows, extend_alice};
+use crate::ecdsa::field::{POINT_BYTES, SecretScalars, encode_points, encode_scalar};
+use crate::ecdsa::ggm::walk;
+use crate::ecdsa::message::{Round2Private, round2_private, round3_broadcast, round3_private};
+use crate::ecdsa::params::Params;
+use crate::ecdsa::presignature::Presignature;
+use crate::ecdsa::rng::BatchRng;
+use crate::ecdsa::rvole::{CheckMask, Multiplication, Shares, factor, multiply};
+use crate::ecdsa::zero::zero_share;
+use crate::round::{Advance, Inbox, Round};
+use crate::{Abort, Fault};
+use k256::ProjectivePoint;
+use quoin_core::{NodeIndex, SecretBytes};
+use rand_core::CryptoRngCore;
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use zeroize::Zeroizing;
+
+/// This signer's secrets towards one peer in round 2.
+pub(in crate::ecdsa) struct PeerTwo {
+    /// As Alice: the chosen base keys and Delta.
+    pub(in crate::ecdsa) chosen: ChosenKeys,
+    /// As Alice: the base transfer's messages.
+    pub(in crate::ecdsa) opening: Vec<u8>,
+    /// As Bob: rows and choices.
+    pub(in crate::ecdsa) rows: BobRows,
+    /// As Bob: the transcript of his direction.
+    pub(in crate::ecdsa) rows_transcript: [u8; 32],
+    /// The peer's commitment to its nonce points.
+    pub(in crate::ecdsa) commitment: [u8; 32],
+    /// The zero-share seed of the pair.
+    pub(in crate::ecdsa) seed: SecretBytes<32>,
+}
+
+/// Waits for round 2 of the others.
+pub(in crate::ecdsa) struct AwaitTrees<P> {
+    pub(in crate::ecdsa) session: Session,
+    pub(in crate::ecdsa) rng: BatchRng,
+    pub(in crate::ecdsa) nonces: Nonces,
+    pub(in crate::ecdsa) ctx1: [u8; 32],
+    pub(in crate::ecdsa) peers: BTreeMap<NodeIndex, PeerTwo>,
+    pub(in crate::ecdsa) params: PhantomData<P>,
+}
+
+/// Alice after her checks of one peer: the only material from which a multiplication is made.
+struct Checked {
+    delta: Zeroizing<u128>,
+    rows: Zeroizing<Vec<u128>>,
+    transcript: [u8; 32],
+}
+
+/// Runs Alice's checks of one peer.
+fn check_peer<P: Params>(
+    direction: &Direction,
+    size: usize,
+    peer: &PeerTwo,
+    private: &[u8],
+) -> Result<Checked, Fault> {
+    let message = Round2Private::parse::<P>(private, size).ok_or(Fault::WrongLength)?;
+    let delta = peer.chosen.delta.clone();
+    let (trees_hold, leaves) = walk(direction, *delta, &peer.chosen.keys, &message);
+    let (holds, rows) = extend_alice(direction, &peer.opening, *delta, &leaves, &message);
+    // Both checks have run: how long they took does not tell which one failed.
+    match (bool::from(trees_hold), bool::from(holds)) {
+        (true, true) => {}
+        (false, _) => return Err(Fault::TreeCheck),
+        (true, false) => return Err(Fault::ExtensionCheck),
+    }
+    Ok(Checked {
+        delta,
+        rows,
+        transcript: direction.transcript(&peer.opening, private),
+    })
+}
+
+/// What this signer multiplies: its nonces and its re-randomised key shares.
+struct Inputs<'a> {
+    nonces: &'a SecretScalars,
+    masks: &'a SecretScalars,
+    keys: &'a SecretScalars,
+}
+
+/// One peer's products: psi, the multiplication, and both shares times the generator.
+fn multiply_all<P: Params>(
+    checked: &Checked,
+    factors: &SecretScalars,
+    inputs: &Inputs<'_>,
+    rng: &mut BatchRng,
+) -> (Vec<Shares>, Vec<u8>) {
+    let size = factors.iter().len();
+    let with = Multiplication::new(checked.transcript);
+    let mut out = Vec::with_capacity(round3_private::<P>(size));
+    let mut products = Vec::with_capacity(size);
+    let own = inputs.nonces.iter().zip(inputs.keys.iter());
+    let own = own.zip(inputs.masks.iter().zip(factors.iter()));
+    let rows = checked.rows.chunks_exact(P::OTS);
+    for ((((nonce, key), (phi, chi)), rows), b) in own.zip(rows).zip(0u16..) {
+        out.extend_from_slice(&encode_scalar(&(phi - chi)));
+        let mask = CheckMask::draw(rng);
+        let rows = (rows, *checked.delta);
+        let shares = multiply::<P>(&with, b, rows, [nonce, key], mask, &mut out);
+        let points: Vec<_> = shares
+            .iter()
+            .map(|c| ProjectivePoint::GENERATOR * c)
+            .collect();
+        out.extend_from_slice(encode_points(&points).as_flattened());
+        products.push(shares);
+    }
+    (products, out)
+}
+
+impl<P: Params> AwaitTrees<P> {
+    /// `sk_i = lambda_i x_i + zeta_i` for each presignature.
+    fn key_shares(&self) -> SecretScalars {
+        let seeds: BTreeMap<NodeIndex, SecretBytes<32>> = self
+            .peers
+            .iter()
+            .map(|(node, peer)| (*node, peer.seed.duplicate_secret()))
+            .collect();
+        let shares = (0..self.session.header.size)
+            .map(|b| *self.nonces.weighted + zero_share(&self.ctx1, self.session.me, &seeds, b));
+        SecretScalars::collect(self.session.size(), shares)
+    }
+
+    /// The checks of all peers; a failing one ends the batch before anything is multiplied.
+    fn check_all(&self, inbox: &Inbox) -> Result<BTreeMap<NodeIndex, Checked>, Abort> {
+        let mut faults = Faults::default();
+        let mut checked = BTreeMap::new();
+        for (node, peer) in &self.peers {
+            let direction = Direction::new(self.ctx1, self.session.me, *node);
+            let private = inbox.get(node).map_or(&[][..], |m| m.private.as_slice());
+            match check_peer::<P>(&direction, self.session.size(), peer, private) {
+                Ok(passed) => {
+                    checked.insert(*node, passed);
+                }
+                Err(fault) => faults.note(Some(*node), fault),
+            }
+        }
+        faults.settle()?;
+        Ok(checked)
+    }
+
+    /// The own round 3 broadcast: salt, then R and pk of each presignature.
+    fn opening(&self, keys: &SecretScalars) -> Vec<u8> {
+        let points: Vec<_> = keys
+            .iter()
+            .map(|sk| ProjectivePoint::GENERATOR * sk)
+            .collect();
+        let mut broadcast = Vec::with_capacity(round3_broadcast(points.len()));
+        broadcast.extend_from_slice(&self.nonces.salt);
+        let pairs: Vec<[[u8; POINT_BYTES]; 2]> = self
+            .nonces
+            .points
+            .iter()
+            .zip(encode_points(&points))
+            .map(|(r, pk)| [*r, pk])
+            .collect();
+        broadcast.extend_from_slice(pairs.as_flattened().as_flattened());
+        broadcast
+    }
+}
+
+impl<P: Params> Round<Vec<Presignature>> for AwaitTrees<P> {
+    fn number(&self) -> u8 {
+        2
+    }
+
+    fn awaits(&self) -> Vec<NodeIndex> {
+        self.session.others()
+    }
+
+    fn is_secret_dependent(&self) -> bool {
+        true
+    }
+
+    fn finish(
+        mut self: Box<Self>,
+        inbox: Inbox,
+        entropy: &mut dyn CryptoRngCore,
+    ) -> Result<Advance<Vec<Presignature>>, Abort> {
+        let size = self.session.size();
+        let mut faults = Faults::default();
+        let lengths = |_| (32, round2_private::<P>(size));
+        let inbox = self.session.receive(2, inbox, lengths, &mut faults);
+        for (node, message) in &inbox {
+            if message.broadcast != self.ctx1 {
+                faults.note(Some(*node), Fault::ContextDiffers);
+            }
+        }
+        faults.settle()?;
+        let checked = self.check_all(&inbox)?;
+
+        let transcripts: Vec<u8> = self
+            .peers
+            .iter()
+            .zip(&checked)
+            .flat_map(|((_, peer), (_, alice))| [peer.rows_transcript, alice.transcript])
+            .flatten()
+            .collect();
+        self.rng.rekey(entropy, &[&self.ctx1, &transcripts]);
+        let keys = self.key_shares();
+        let broadcast = self.opening(&keys);
+        let inputs = Inputs {
+            nonces: &self.nonces.nonces,
+            masks: &self.nonces.masks,
+            keys: &keys,
+        };
+        let mut peers = BTreeMap::new();
+        let mut private = BTreeMap::new();
+        for (node, peer) in std::mem::take(&mut self.peers) {
+            let Some(checked) = checked.get(&node) else {
+                continue;
+            };
+            let factors = (0..self.session.header.size).map(|b| factor::<P>(&peer.rows, b));
+            let factors = SecretScalars::collect(size, factors);
+            let (products, message) = multiply_all::<P>(checked, &factors, &inputs, &mut self.rng);
+            private.insert(node, message);
+            let three = PeerThree {
+                products,
+                factors,
+                rows: peer.rows,
+                rows_transcript: peer.rows_transcript,
+                commitment: peer.commitment,
+            };
+            peers.insert(node, three);
+        }
+        let outbox = self.session.outbox(3, &broadcast, private);
+        let next = AwaitProducts::<P> {
+            session: self.session,
+            rng: self.rng,
+            nonces: self.nonces,
+            ctx1: self.ctx1,
+            keys,
+            broadcast,
+            peers,
+            params: PhantomData,
+        };
+        Ok(Advance::Next(Box::new(next), outbox))
+    }
+}

@@ -1,0 +1,107 @@
+//! A disk that forgets what was not synced.
+//!
+//! Records are kept as the bytes that a real journal would hold, so that every restart also tests
+//! that what was written can be read back.
+
+use quoin_api::statements::Head;
+use quoin_core::hash::tagged;
+use quoin_core::{HeadHash, SecretBytes, TimeMs, tags};
+use quoin_node::core::{Record, Ticket};
+use std::collections::BTreeMap;
+
+struct Entry {
+    ticket: Ticket,
+    at: TimeMs,
+    bytes: Vec<u8>,
+    secrets: Vec<(String, SecretBytes<32>)>,
+}
+
+/// One node's disk.
+#[derive(Default)]
+pub struct Disk {
+    synced: Vec<Entry>,
+    unsynced: Vec<Entry>,
+    head: Option<Head>,
+}
+
+impl Disk {
+    /// Writes without syncing.
+    pub fn append(
+        &mut self,
+        ticket: Ticket,
+        at: TimeMs,
+        record: &Record,
+        secrets: Vec<(String, SecretBytes<32>)>,
+    ) {
+        self.unsynced.push(Entry { ticket, at, bytes: record.to_bytes(), secrets });
+    }
+
+    /// Syncs the first `count` unsynced records; returns the last ticket among them.
+    pub fn sync(&mut self, count: usize) -> Option<(Ticket, Head)> {
+        let count = count.min(self.unsynced.len());
+        for entry in self.unsynced.drain(..count) {
+            let before = self.head.unwrap_or_else(empty_head);
+            let hash = tagged(tags::JOURNAL, &[before.hash.as_bytes(), &entry.bytes]);
+            self.head = Some(Head { seq: before.seq + 1, hash: HeadHash(hash) });
+            self.synced.push(entry);
+        }
+        Some((self.synced.last()?.ticket, self.head()))
+    }
+
+    /// The process died: a prefix of what was not synced may have reached the disk all the same.
+    pub fn crash(&mut self, survivors: usize) {
+        self.sync(survivors);
+        self.unsynced.clear();
+    }
+
+    /// How many records are written but not synced.
+    #[must_use]
+    pub fn unsynced(&self) -> usize {
+        self.unsynced.len()
+    }
+
+    /// The head of what is synced.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        self.head.unwrap_or_else(empty_head)
+    }
+
+    /// The synced records, read back from their bytes; `None` when one cannot be.
+    #[must_use]
+    pub fn records(&self) -> Option<Vec<(TimeMs, Record)>> {
+        let read = |e: &Entry| Record::from_bytes(&e.bytes).ok().map(|r| (e.at, r));
+        self.synced.iter().map(read).collect()
+    }
+
+    /// The sealed shares.
+    #[must_use]
+    pub fn shares(&self) -> BTreeMap<String, SecretBytes<32>> {
+        let secrets = self.synced.iter().flat_map(|e| &e.secrets);
+        secrets.map(|(label, secret)| (label.clone(), secret.duplicate_secret())).collect()
+    }
+}
+
+const fn empty_head() -> Head {
+    Head { seq: 0, hash: HeadHash([0; 32]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quoin_core::RequestId;
+
+    fn write(disk: &mut Disk, n: u64) {
+        let record = Record::Released(RequestId([n as u8; 16]));
+        disk.append(Ticket(n), TimeMs(n), &record, Vec::new());
+    }
+
+    #[test]
+    fn a_crash_loses_what_was_not_synced_but_for_a_prefix() {
+        let mut disk = Disk::default();
+        (1..=4).for_each(|n| write(&mut disk, n));
+        assert_eq!(disk.sync(1).map(|(t, h)| (t, h.seq)), Some((Ticket(1), 1)));
+        disk.crash(1);
+        assert_eq!(disk.records().unwrap().len(), 2);
+        assert_eq!(disk.unsynced(), 0);
+    }
+}

@@ -1,0 +1,61 @@
+//! What is going to happen, in order of time; ties go in the order in which they were scheduled.
+
+use quoin_api::Frame;
+use quoin_core::{NodeIndex, TimeMs};
+use quoin_node::core::{JobId, JobResult};
+use std::collections::BTreeMap;
+
+/// Who is at an end of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// A node.
+    Node(NodeIndex),
+    /// The gateway.
+    Gateway,
+}
+
+/// Something scheduled.
+pub enum Scheduled {
+    /// A frame arrives. It names the life of its sender and recipient, because a connection does
+    /// not outlive either.
+    Arrive {
+        /// The sender, and which of its lives sent it.
+        from: (Place, u64),
+        /// The recipient, and which of its lives it was sent to.
+        to: (Place, u64),
+        /// The frame.
+        frame: Box<Frame>,
+    },
+    /// A node's disk syncs.
+    Sync(NodeIndex, u64),
+    /// A node's job is done.
+    Job(NodeIndex, u64, JobId, Box<JobResult>),
+    /// A node starts again.
+    Restart(NodeIndex),
+    /// Everybody's timer.
+    Tick,
+    /// The next step of the workload.
+    Work(usize),
+    /// The storm ends.
+    Calm,
+}
+
+/// The schedule of a run.
+#[derive(Default)]
+pub struct Schedule {
+    queue: BTreeMap<(TimeMs, u64), Scheduled>,
+    count: u64,
+}
+
+impl Schedule {
+    /// Schedules something.
+    pub fn at(&mut self, when: TimeMs, what: Scheduled) {
+        self.count += 1;
+        self.queue.insert((when, self.count), what);
+    }
+
+    /// The next thing to happen.
+    pub fn next(&mut self) -> Option<(TimeMs, Scheduled)> {
+        self.queue.pop_first().map(|((when, _), what)| (when, what))
+    }
+}
