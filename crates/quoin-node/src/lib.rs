@@ -4,3 +4,4 @@ pub mod seal;
 pub mod store;
 
 pub mod core;
+pub mod run;

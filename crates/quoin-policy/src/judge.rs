@@ -58,6 +58,11 @@ pub struct Request<'a> {
 
 /// What judgement says.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a judgement is made once for each request and taken apart at once; a box would only \
+              hide the warrant"
+)]
 pub enum Judgement {
     /// It may be signed; the ledger holds what it needs.
     Permitted(Warrant),
@@ -86,7 +91,7 @@ pub struct Pending {
 /// A denial or a pending request, on the way out.
 enum Stop {
     Denied(Denial),
-    Pending(Pending),
+    Pending(Box<Pending>),
 }
 
 impl From<Denial> for Stop {
@@ -102,7 +107,7 @@ impl Constitution {
     pub fn judge(&self, request: Request<'_>, ledger: &mut Ledger) -> Judgement {
         match self.decide(&request, ledger) {
             Err(Stop::Denied(denial)) => Judgement::Denied(denial),
-            Err(Stop::Pending(pending)) => Judgement::Pending(pending),
+            Err(Stop::Pending(pending)) => Judgement::Pending(*pending),
             Ok((rules, reservation)) => Judgement::Permitted(Warrant {
                 key: request.stamp.key,
                 principal: request.stamp.principal.clone(),
@@ -280,13 +285,13 @@ impl Constitution {
         if unmet.is_empty() {
             return Ok(());
         }
-        Err(Stop::Pending(Pending {
+        Err(Stop::Pending(Box::new(Pending {
             unmet,
             intent_hash: terms.intent_hash,
             rules: rules.to_vec(),
             ignored,
             summary: summary(self, request.decoded.intent()),
-        }))
+        })))
     }
 
     /// What a request holds of budgets and slots once it is permitted or finished.
@@ -325,7 +330,7 @@ impl Constitution {
             at,
             not_after: stamp.not_after,
             charges,
-            slot: SlotTake::of(decoded.intent(), decoded.account()),
+            slot: SlotTake::of(decoded),
         })
     }
 

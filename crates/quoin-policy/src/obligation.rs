@@ -96,7 +96,11 @@ pub enum Unmet {
 impl std::fmt::Display for Unmet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Approvals { role, needed, given } => {
+            Self::Approvals {
+                role,
+                needed,
+                given,
+            } => {
                 write!(f, "{needed} approvals of `{role}`")?;
                 let names: Vec<&str> = given.iter().map(PrincipalId::as_str).collect();
                 if names.is_empty() {

@@ -58,9 +58,7 @@ const COMMON: &[Attribute] = &[
     text("chain", |v| Ok(v.intent.chain.to_string())),
     text("custody", |v| Ok(custody_name(v.custody).to_owned())),
     text("risk", |v| Ok(risk_name(v.intent.risk).to_owned())),
-    text("horizon", |v| {
-        Ok(horizon_name(v.intent.horizon.clone()).to_owned())
-    }),
+    text("horizon", |v| Ok(horizon_name(v.intent.horizon).to_owned())),
     long("fee_micro", |v| match &v.intent.fee_max {
         Some(fee) => v.micro(fee, "fee_micro"),
         None => Ok(0),

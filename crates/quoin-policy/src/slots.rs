@@ -6,10 +6,10 @@
 
 use crate::denial::{Denial, DenialReason};
 use minicbor::{Decode, Encode};
+use quoin_chain::Decoded;
 use quoin_core::hash::tagged;
 use quoin_core::intent::Slot;
-use quoin_core::stamp::Account;
-use quoin_core::{Action, Address, Amount, ChainId, Intent, RequestId, cbor, tags};
+use quoin_core::{Action, Address, Amount, ChainId, PayloadHash, RequestId, cbor, tags};
 use std::collections::BTreeMap;
 
 /// How many slots of one account are remembered; requests below the oldest are refused.
@@ -23,22 +23,26 @@ pub struct SlotTake {
     /// The slot.
     #[n(0)]
     pub slot: Slot,
+    /// The payload that fills it.
+    #[n(1)]
+    pub payload_hash: PayloadHash,
     /// The hash of the action; `None` when the action does not say everything that happens, so
     /// that nothing can be known to be the same payment.
-    #[n(1)]
+    #[n(2)]
     #[cbor(with = "minicbor::bytes")]
     pub effect: Option<[u8; 32]>,
     /// Whether the request sends nothing to oneself.
-    #[n(2)]
+    #[n(3)]
     pub cancels: bool,
     /// The most that it can cost in fees.
-    #[n(3)]
+    #[n(4)]
     pub fee_max: Amount,
 }
 
 impl SlotTake {
-    /// What an intent of `account` takes, when it fills a slot.
-    pub(crate) fn of(intent: &Intent, account: &Account) -> Option<Self> {
+    /// What a payload takes, when it fills a slot.
+    pub(crate) fn of(decoded: &Decoded) -> Option<Self> {
+        let intent = decoded.intent();
         let slot = intent.slot.clone()?;
         let effect = match &intent.action {
             Action::Transfer { .. }
@@ -53,17 +57,23 @@ impl SlotTake {
         let cancels = match &intent.action {
             Action::Transfer { value, to } => {
                 let own_coin = value.asset.token.is_none() && value.amount.is_zero();
-                own_coin && *to == account.address
+                own_coin && *to == decoded.account().address
             }
             _ => false,
         };
         let fee_max = intent.fee_max.as_ref();
         Some(Self {
             slot,
+            payload_hash: decoded.payload_hash(),
             effect,
             cancels,
             fee_max: fee_max.map_or(Amount::ZERO, |fee| fee.amount),
         })
+    }
+
+    fn repeats(&self, id: RequestId, takes: &[(RequestId, Self)]) -> bool {
+        let mut takes = takes.iter();
+        takes.any(|(other, t)| *other == id && t.payload_hash == self.payload_hash)
     }
 
     fn replaces(&self, takes: &[(RequestId, Self)]) -> bool {
@@ -102,7 +112,7 @@ impl Slots {
                 take.slot.account
             )),
             None => Ok(()),
-            Some(takes) if takes.iter().any(|(other, _)| *other == id) => Ok(()),
+            Some(takes) if take.repeats(id, takes) => Ok(()),
             Some(takes) if take.replaces(takes) => Ok(()),
             Some(takes) => taken(format!(
                 "nonce {nonce} of `{}` is taken by request `{}`; take the next nonce, repeat the \
@@ -119,7 +129,7 @@ impl Slots {
     pub(crate) fn take(&mut self, id: RequestId, take: &SlotTake) {
         let account = self.0.entry(key(&take.slot)).or_default();
         let takes = account.takes.entry(take.slot.nonce).or_default();
-        takes.retain(|(other, _)| *other != id);
+        takes.retain(|(other, t)| (*other, t.payload_hash) != (id, take.payload_hash));
         takes.push((id, take.clone()));
         while account.takes.len() > SLOTS_MAX {
             let oldest = account.takes.pop_first().map(|(nonce, _)| nonce);
@@ -132,7 +142,7 @@ impl Slots {
             return;
         };
         if let Some(takes) = account.takes.get_mut(&take.slot.nonce) {
-            takes.retain(|(other, _)| *other != id);
+            takes.retain(|(other, t)| (*other, t.payload_hash) != (id, take.payload_hash));
             if takes.is_empty() {
                 account.takes.remove(&take.slot.nonce);
             }

@@ -37,17 +37,22 @@ pub fn finish(
 ) -> Result<CombinedSignature, CombineFault> {
     let signature = match key.scheme {
         Scheme::Ecdsa => return finish_ecdsa(key, set, digest, answers),
-        Scheme::Taproot | Scheme::Ed25519 => {
-            schnorr::combine(key.scheme, key, set, message_of(key.scheme, digest)?, answers)?
-        }
+        Scheme::Taproot | Scheme::Ed25519 => schnorr::combine(
+            key.scheme,
+            key,
+            set,
+            message_of(key.scheme, digest)?,
+            answers,
+        )?,
         #[cfg(any(test, feature = "model"))]
-        Scheme::Model => {
-            crate::model::combine(key, set, message_of(key.scheme, digest)?, answers)?
-        }
+        Scheme::Model => crate::model::combine(key, set, message_of(key.scheme, digest)?, answers)?,
         #[cfg(not(any(test, feature = "model")))]
         Scheme::Model => return Err(CombineReason::WrongKey.blames(Vec::new())),
     };
-    Ok(CombinedSignature { signature, recovery_id: None })
+    Ok(CombinedSignature {
+        signature,
+        recovery_id: None,
+    })
 }
 
 fn finish_ecdsa(
@@ -57,7 +62,9 @@ fn finish_ecdsa(
     answers: &[(NodeIndex, Answer)],
 ) -> Result<CombinedSignature, CombineFault> {
     let complete = answers.len() == set.size()
-        && set.iter().all(|n| answers.iter().any(|(from, _)| *from == n));
+        && set
+            .iter()
+            .all(|n| answers.iter().any(|(from, _)| *from == n));
     if !complete {
         return Err(CombineReason::WrongParticipants.blames(Vec::new()));
     }
@@ -66,7 +73,10 @@ fn finish_ecdsa(
     for (from, answer) in answers {
         let body = answer.body.as_slice().try_into();
         let body = body.map_err(|_| CombineReason::MalformedAnswer.blames(vec![*from]))?;
-        bodies.push(ecdsa::Answer { view: answer.view, body });
+        bodies.push(ecdsa::Answer {
+            view: answer.view,
+            body,
+        });
     }
     let made = ecdsa::combine(public_key, &ROOT_TWEAK, prehash, &bodies).map_err(|fault| {
         let reason = match fault {
@@ -79,7 +89,10 @@ fn finish_ecdsa(
     let (r, s) = signature.split_at_mut(32);
     r.copy_from_slice(&made.r);
     s.copy_from_slice(&made.s);
-    Ok(CombinedSignature { signature, recovery_id: Some(made.recovery_id) })
+    Ok(CombinedSignature {
+        signature,
+        recovery_id: Some(made.recovery_id),
+    })
 }
 
 fn ecdsa_input<'a>(
@@ -108,11 +121,17 @@ pub fn verify(key: &KeyPublic, digest: &Digest, signature: &[u8; 64]) -> Result<
             schnorr::verify(key, message_of(key.scheme, digest)?, signature)
         }
         #[cfg(any(test, feature = "model"))]
-        Scheme::Model => crate::model::verify(&key.public_key, message_of(key.scheme, digest)?, signature),
+        Scheme::Model => {
+            crate::model::verify(&key.public_key, message_of(key.scheme, digest)?, signature)
+        }
         #[cfg(not(any(test, feature = "model")))]
         Scheme::Model => false,
     };
-    if valid { Ok(()) } else { Err(CombineReason::NotVerified.blames(Vec::new())) }
+    if valid {
+        Ok(())
+    } else {
+        Err(CombineReason::NotVerified.blames(Vec::new()))
+    }
 }
 
 /// The bytes that a Schnorr scheme signs.

@@ -67,7 +67,10 @@ pub fn start_batch(
         let share = point(public.public_share(node)?)?;
         Some(sum + lagrange(&header.set, node) * share)
     });
-    if !matches || sum.is_none() || sum != point(&public.public_key) {
+    if !matches {
+        return Err(Abort::one(None, Fault::WrongShare));
+    }
+    if sum.is_none() || sum != point(&public.public_key) {
         return Err(Abort::one(None, Fault::WrongKeySum));
     }
     let own = (0..header.size).map(|_| draw(rng)).collect();

@@ -43,13 +43,24 @@ pub fn sign(
     let message = |scheme| message_of(scheme, digest).map_err(|_| SignFault::Refused);
     let partial = match presignature {
         Presignature::Ecdsa(p) => {
-            let Digest::Prehash(prehash) = digest else { return Err(SignFault::Refused) };
-            let made = p.answer(*prehash, &ROOT_TWEAK).map_err(|_| SignFault::Refused)?;
-            Answer { view: made.view, body: made.body.to_vec() }
+            let Digest::Prehash(prehash) = digest else {
+                return Err(SignFault::Refused);
+            };
+            let made = p
+                .answer(*prehash, &ROOT_TWEAK)
+                .map_err(|_| SignFault::Refused)?;
+            Answer {
+                view: made.view,
+                body: made.body.to_vec(),
+            }
         }
         Presignature::Schnorr(p) => p.answer(message(public.scheme)?, share)?,
         #[cfg(any(test, feature = "model"))]
         Presignature::Model(p) => p.answer(message(public.scheme)?, share)?,
     };
-    Ok(Signed { presignature: id, set, partial })
+    Ok(Signed {
+        presignature: id,
+        set,
+        partial,
+    })
 }

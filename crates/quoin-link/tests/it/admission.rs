@@ -259,3 +259,16 @@ async fn a_newer_connection_of_a_peer_takes_over_in_order() {
     server.side.expect(&node(1), Event::Connected).await;
     assert_eq!(server.side.endpoint.connected(), [PeerId::clone(&node(1))]);
 }
+
+#[tokio::test]
+async fn a_server_whose_key_is_not_pinned_is_refused_by_the_dialler() {
+    let ids: Vec<_> = (0..3).map(|_| TlsIdentity::generate().unwrap()).collect();
+    let ours = Pins::new([(ids[0].spki_hash(), node(1)), (ids[1].spki_hash(), node(2))]).unwrap();
+    let theirs = Pins::new([(ids[0].spki_hash(), node(1))]).unwrap();
+    let (mut served, at) = listen(config(node(2), &ids[2], &theirs, quick())).await;
+    let mut one = dial(config(node(1), &ids[0], &ours, quick()), node(2), at);
+    let failed = || one.endpoint.counters().dials_failed >= 2;
+    eventually("dials fail", failed).await;
+    one.expect_nothing(Duration::from_millis(20)).await;
+    served.expect_nothing(Duration::from_millis(20)).await;
+}

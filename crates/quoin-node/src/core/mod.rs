@@ -106,12 +106,7 @@ impl Node {
     /// Takes one event and appends what is to be done.
     ///
     /// `wall` is the host's clock; the node's own time never goes back behind what it persisted.
-    pub fn handle(
-        &mut self,
-        wall: TimeMs,
-        event: Event,
-        effects: &mut Vec<Effect>,
-    ) {
+    pub fn handle(&mut self, wall: TimeMs, event: Event, effects: &mut Vec<Effect>) {
         self.last_time = self.last_time.max(wall);
         let turn = &mut Turn {
             now: self.last_time,

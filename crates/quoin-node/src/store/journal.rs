@@ -348,7 +348,7 @@ mod tests {
         assert_eq!(linked.head.hash.to_string(), GOLDEN_HEAD);
     }
 
-    const GOLDEN_HEAD: &str = "";
+    const GOLDEN_HEAD: &str = "4ab6017f4babc7962b15c432ac2fe835513b50667ebc2ed82283cb025bfb3f7f";
 
     #[test]
     fn a_chain_as_it_was_linked_is_sound() {

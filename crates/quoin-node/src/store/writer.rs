@@ -97,6 +97,20 @@ impl Writer {
                 self.poison(&e);
             }
         }
+        self.close();
+    }
+
+    /// Leaves the whole journal in the database itself, so that a clean end needs no recovery and a
+    /// copy of the one file is complete.
+    fn close(mut self) {
+        if self.shared.healthy().is_err() {
+            return;
+        }
+        let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
+        let done = self.connection.query_row(sql, [], |_| Ok(()));
+        if let Err(e) = done.map_err(database("move the log into the database")) {
+            self.poison(&e);
+        }
     }
 
     fn write(&mut self, group: Vec<Job>) {

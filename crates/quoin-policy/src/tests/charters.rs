@@ -261,7 +261,8 @@ fn governors_whose_grant_has_ended_do_not_count() {
 #[test]
 fn a_successor_follows_number_hash_and_cluster() {
     let (current, next) = succession();
-    let changes: [(&str, fn(&mut Charter)); 4] = [
+    type Change = fn(&mut Charter);
+    let changes: [(&str, Change); 4] = [
         ("number", |c| c.number = CharterNumber(2)),
         ("number", |c| c.number = CharterNumber(0)),
         ("previous", |c| c.previous = Some(CharterHash([7; 32]))),

@@ -88,14 +88,15 @@ mod tests {
         identity[0] = 1;
         let mut signed_identity = identity;
         signed_identity[31] |= 0x80;
-        // y = p + 1 is the identity's y again; y = p + 3 is that of another point or of none.
+        // y = p + 1 is the identity's y again.
         let mut over = [0xff; 32];
         over[0] = 0xee;
         over[31] = 0x7f;
         for bad in [&identity[..], &signed_identity, &over, &identity[1..], &[]] {
             assert!(Ed25519::decode_point(bad).is_none(), "{}", hex::encode(bad));
         }
-        // Some of the y from p to p + 18 are on the curve; none of their spellings may decode.
+        // Some of the y from p to p + 18 are on the curve; none of their spellings may decode. None
+        // of them happens to be torsion-free either, so each is refused twice over.
         for low in 0xed..=0xff {
             for high in [0x7f, 0xff] {
                 let mut y = [0xff; 32];

@@ -87,3 +87,54 @@ pub(crate) fn open(
     dealing.copy_from_slice(&plain);
     Some(dealing)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
+
+    fn place(sid: &[u8; 32], dealer: u8, receiver: u8) -> Place<'_> {
+        Place {
+            sid,
+            dealer: NodeIndex::new(dealer).unwrap(),
+            receiver: NodeIndex::new(receiver).unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_dealing_opens_only_in_its_place_and_with_its_key() {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let (secret, other) = (SecretBytes::random(&mut rng), SecretBytes::random(&mut rng));
+        let key = public_key(&secret).unwrap();
+        let (encapsulated, sealed) = seal(&key, place(&[1; 32], 1, 2), &[7; 32], &mut rng).unwrap();
+        assert_eq!(sealed.len(), CIPHERTEXT_BYTES);
+        let opened = |secret, place| open(secret, place, &encapsulated, &sealed).map(|p| *p);
+        assert_eq!(opened(&secret, place(&[1; 32], 1, 2)), Some([7; 32]));
+        assert_eq!(opened(&other, place(&[1; 32], 1, 2)), None);
+        for elsewhere in [
+            place(&[2; 32], 1, 2),
+            place(&[1; 32], 3, 2),
+            place(&[1; 32], 1, 3),
+        ] {
+            assert_eq!(opened(&secret, elsewhere), None);
+        }
+        assert!(open(&secret, place(&[1; 32], 1, 2), &[0; 32], &sealed).is_none());
+        assert!(open(&secret, place(&[1; 32], 1, 2), &encapsulated, &[]).is_none());
+    }
+
+    #[test]
+    fn a_key_of_small_order_takes_no_dealing() {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let mut one = [0; 32];
+        one[0] = 1;
+        for key in [[0; 32], one] {
+            assert!(seal(&key, place(&[1; 32], 1, 2), &[7; 32], &mut rng).is_none());
+        }
+    }
+
+    #[test]
+    fn secret_keys_of_the_encryption_library_are_wiped_when_dropped() {
+        // The library's own feature is off by default; without it the type has nothing to drop.
+        assert!(std::mem::needs_drop::<x25519_dalek::StaticSecret>());
+    }
+}

@@ -155,13 +155,16 @@ pub fn verify_compact(
     signature: &[u8; 64],
 ) -> bool {
     let verifier = &*VERIFIER;
-    let Ok(tweak) = secp256k1::Scalar::from_be_bytes(*tweak) else { return false };
+    let Ok(tweak) = secp256k1::Scalar::from_be_bytes(*tweak) else {
+        return false;
+    };
     let key = PublicKey::from_slice(public_key).and_then(|k| k.add_exp_tweak(verifier, &tweak));
     let (Ok(key), Ok(signature)) = (key, secp256k1::ecdsa::Signature::from_compact(signature))
     else {
         return false;
     };
     // The library refuses a high s.
-    verifier.verify_ecdsa(Message::from_digest(*digest), &signature, &key).is_ok()
+    verifier
+        .verify_ecdsa(Message::from_digest(*digest), &signature, &key)
+        .is_ok()
 }
-

@@ -151,6 +151,15 @@ pub(super) struct BobRows {
 }
 
 impl BobRows {
+    /// Rows as an ideal extension would give them.
+    #[cfg(test)]
+    pub(super) fn ideal(rows: Vec<u128>, choices: Vec<u128>) -> Self {
+        Self {
+            rows: Zeroizing::new(rows),
+            choices: Zeroizing::new(choices),
+        }
+    }
+
     /// Bob's choices in `count` transfers from transfer `first` on.
     pub(super) fn choices(&self, first: usize, count: usize) -> impl Iterator<Item = Choice> {
         (first..first + count).map(|n| {
@@ -283,4 +292,216 @@ fn columns_agree(
         accept &= keys.hash(column).ct_eq(&expected);
     }
     accept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rng::BatchRng;
+    use super::*;
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng;
+
+    const DIRECTION: Direction = Direction {
+        ctx1: [6; 32],
+        dir: [1, 2],
+    };
+    const TREES: usize = 6;
+    const BLOCKS: usize = 2 + MASK_BLOCKS;
+    const OPENING: &[u8] = b"opening";
+    const TREE_MESSAGE: &[u8] = b"trees";
+
+    struct Run {
+        delta: u128,
+        bob_leaves: Vec<u128>,
+        alice_leaves: Vec<u128>,
+        bob: BobRows,
+        /// Columns, choice hash and column hashes, as sent.
+        sent: Vec<u8>,
+    }
+
+    fn run(seed: u64) -> Run {
+        let mut entropy = ChaCha20Rng::seed_from_u64(seed);
+        let mut word = || u128::from(entropy.next_u64()) << 64 | u128::from(entropy.next_u64());
+        let delta = word() & 0xff_ffff;
+        let bob_leaves: Vec<u128> = (0..TREES * LEAVES).map(|_| word()).collect();
+        let mut alice_leaves = bob_leaves.clone();
+        for (tree, leaves) in alice_leaves.chunks_exact_mut(LEAVES).enumerate() {
+            leaves[nibble(delta, tree as u8) as usize] = 0;
+        }
+        let mut rng = BatchRng::open(&mut entropy, &[1; 32], &[2; 32]);
+        let mut sent = TREE_MESSAGE.to_vec();
+        let bob = extend_bob(
+            &DIRECTION,
+            OPENING,
+            &bob_leaves,
+            BLOCKS,
+            &mut rng,
+            &mut sent,
+        );
+        Run {
+            delta,
+            bob_leaves,
+            alice_leaves,
+            bob: bob.unwrap(),
+            sent: sent.split_off(TREE_MESSAGE.len()),
+        }
+    }
+
+    fn receive(run: &Run, sent: &[u8]) -> (bool, Vec<u128>) {
+        let (columns, rest) = sent.split_at(TREES * BLOCKS * 16);
+        let (choice_hash, column_hashes) = rest.split_first_chunk().unwrap();
+        let message = Round2Private {
+            sums: &[],
+            leaf_checks: &[],
+            overall: &[0; 32],
+            trees: TREE_MESSAGE,
+            columns,
+            choice_hash,
+            column_hashes: column_hashes.as_chunks().0,
+        };
+        let leaves = &run.alice_leaves;
+        let (accept, rows) = extend_alice(&DIRECTION, OPENING, run.delta, leaves, &message);
+        (accept.into(), rows.to_vec())
+    }
+
+    /// Bob's columns v, recomputed from his leaves.
+    fn bob_columns(run: &Run) -> Vec<[u128; BLOCKS]> {
+        let hasher = DIRECTION.hasher(tags::ECDSA_GGM_LEAF);
+        let mut columns = vec![[0u128; BLOCKS]; TREES * TREE_DEPTH];
+        for (i, seed) in run.bob_leaves.iter().enumerate() {
+            let (tree, leaf) = (i / LEAVES, i % LEAVES);
+            let mut stream = [0u128; BLOCKS];
+            leaf_stream(&hasher, tree as u8, leaf as u8, *seed, &mut stream);
+            for j in (0..TREE_DEPTH).filter(|j| leaf >> j & 1 == 1) {
+                xor_into(&mut columns[tree * TREE_DEPTH + j], &stream);
+            }
+        }
+        columns
+    }
+
+    /// A Bob who uses other choices in some trees and hopes that Alice's nibbles there are `guess`.
+    fn cheat(run: &Run, trees: &[usize], guess: u8) -> Vec<u8> {
+        let mut error = [0u128; BLOCKS];
+        error[0] = 1 << 77;
+        let mut columns = run.sent[..TREES * BLOCKS * 16].to_vec();
+        for tree in trees {
+            columns[tree * BLOCKS * 16 + 77 / 8] ^= 1 << (77 % 8);
+        }
+        let keys = CheckKeys::derive(&DIRECTION, OPENING, TREE_MESSAGE, &columns).unwrap();
+        let mut sent = columns;
+        sent.extend_from_slice(&keys.hash(&run.bob.choices));
+        for (p, column) in bob_columns(run).iter().enumerate() {
+            let guessed = guess >> (p % TREE_DEPTH) & 1 == 1;
+            let mut hash = keys.hash(column);
+            if trees.contains(&(p / TREE_DEPTH)) && guessed {
+                let shift = keys.hash(&error);
+                hash.iter_mut().zip(shift).for_each(|(h, s)| *h ^= s);
+            }
+            sent.extend_from_slice(&hash);
+        }
+        sent
+    }
+
+    #[test]
+    fn rows_differ_by_delta_where_bob_chose_one() {
+        for seed in 0..10 {
+            let run = run(seed);
+            let (accept, q) = receive(&run, &run.sent);
+            assert!(accept);
+            assert_eq!(q.len(), (BLOCKS - MASK_BLOCKS) * ROW_BITS);
+            let choices: Vec<bool> = run.bob.choices(0, q.len()).map(bool::from).collect();
+            for ((q, t), beta) in q.iter().zip(run.bob.rows.iter()).zip(&choices) {
+                assert_eq!(*q, if *beta { t ^ run.delta } else { *t });
+            }
+            assert!(choices.contains(&true) && choices.contains(&false));
+        }
+    }
+
+    #[test]
+    fn a_flipped_byte_of_columns_or_hashes_is_noticed() {
+        let run = run(1);
+        for byte in 0..run.sent.len() {
+            let mut sent = run.sent.clone();
+            sent[byte] ^= 0x10;
+            // A flip of x^ passes only a Delta of zero, which this seed does not have.
+            assert!(!receive(&run, &sent).0, "byte {byte}");
+        }
+    }
+
+    #[test]
+    fn other_choices_in_one_tree_pass_only_with_a_guessed_nibble() {
+        let mut passed = 0;
+        for seed in 0..800 {
+            let run = run(seed);
+            let guess = (seed % 16) as u8;
+            let accept = receive(&run, &cheat(&run, &[2], guess)).0;
+            assert_eq!(accept, nibble(run.delta, 2) == guess);
+            passed += u32::from(accept);
+        }
+        // 800 trials of 1/16: five standard deviations are 34.
+        assert!((16..=84).contains(&passed), "{passed}");
+    }
+
+    #[test]
+    fn other_choices_in_two_trees_need_both_nibbles() {
+        for seed in 0..300 {
+            let run = run(seed);
+            let guess = nibble(run.delta, 0);
+            let accept = receive(&run, &cheat(&run, &[0, 3], guess)).0;
+            assert_eq!(accept, nibble(run.delta, 3) == guess);
+        }
+    }
+
+    #[test]
+    fn check_keys_bind_bobs_whole_message_and_the_direction() {
+        let hash = |direction: &Direction, opening: &[u8], trees: &[u8], columns: &[u8]| {
+            let keys = CheckKeys::derive(direction, opening, trees, columns).unwrap();
+            keys.hash(&[1, 2, 3, 4])
+        };
+        let base = hash(&DIRECTION, b"o", b"t", b"c");
+        let turned = Direction {
+            dir: [2, 1],
+            ..DIRECTION
+        };
+        let other = Direction {
+            ctx1: [7; 32],
+            ..DIRECTION
+        };
+        for (name, changed) in [
+            ("direction", hash(&turned, b"o", b"t", b"c")),
+            ("context", hash(&other, b"o", b"t", b"c")),
+            ("opening", hash(&DIRECTION, b"p", b"t", b"c")),
+            ("trees", hash(&DIRECTION, b"o", b"u", b"c")),
+            ("columns", hash(&DIRECTION, b"o", b"t", b"d")),
+        ] {
+            // Both keys must change, not only one of them.
+            assert_ne!(base[..16], changed[..16], "{name}");
+            assert_ne!(base[16..], changed[16..], "{name}");
+        }
+    }
+
+    #[test]
+    fn the_column_hash_is_linear() {
+        let keys = CheckKeys::derive(&DIRECTION, b"o", b"t", b"c").unwrap();
+        let (a, b) = ([1u128, 2, 3, 4], [9u128 << 100, 8, 7, 6]);
+        let sum = [a[0] ^ b[0], a[1] ^ b[1], a[2] ^ b[2], a[3] ^ b[3]];
+        let (ha, hb, hs) = (keys.hash(&a), keys.hash(&b), keys.hash(&sum));
+        assert!(ha.iter().zip(hb).zip(hs).all(|((a, b), s)| a ^ b == s));
+    }
+
+    #[test]
+    fn transposition_moves_every_bit() {
+        let mut square = [0u128; ROW_BITS];
+        let mut entropy = ChaCha20Rng::seed_from_u64(3);
+        for row in &mut square {
+            *row = u128::from(entropy.next_u64()) << 64 | u128::from(entropy.next_u64());
+        }
+        let mut turned = square;
+        transpose_square(&mut turned);
+        for (i, row) in square.iter().enumerate() {
+            for (j, column) in turned.iter().enumerate() {
+                assert_eq!(row >> j & 1, column >> i & 1);
+            }
+        }
+    }
 }

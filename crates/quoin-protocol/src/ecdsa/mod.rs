@@ -56,8 +56,8 @@ pub use self_test::{SelfTestFault, self_test};
 
 use crate::Abort;
 use crate::batch::BatchHeader;
-use crate::roster::Roster;
 use crate::presign::Started;
+use crate::roster::Roster;
 use crate::share::KeyShare;
 use rand_core::CryptoRngCore;
 use std::sync::Arc;

@@ -80,6 +80,20 @@ impl CheckMask {
     }
 }
 
+/// The mask behind an honest message, for the test that no two are equal.
+#[cfg(test)]
+pub(super) fn mask_behind(
+    t2: [u8; 32],
+    b: u16,
+    sent: &Product<'_>,
+    inputs: [&Scalar; 2],
+) -> Scalar {
+    let challenge = Multiplication::new(t2).challenge(b, sent.corrections);
+    let [nonce, share] = inputs;
+    let eta = decode_scalar(sent.eta).unwrap();
+    eta - challenge.combine(&[*nonce, *share, Scalar::ZERO])
+}
+
 /// A party's shares of both products.
 pub(super) type Shares = Zeroizing<[Scalar; 2]>;
 
@@ -167,4 +181,227 @@ pub(super) fn verify<P: Params>(
     }
     let accept = with.check_hash(b, &values).ct_eq(message.mu);
     Ok((accept, shares))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::{Product, corrections_bytes};
+    use super::super::params::Toy;
+    use super::*;
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::{RngCore, SeedableRng};
+
+    const OTS: usize = Toy::OTS;
+
+    /// Ideal rows of two presignatures, and Alice's inputs.
+    struct Run {
+        delta: u128,
+        alice: Vec<u128>,
+        bob: BobRows,
+        inputs: [Scalar; 2],
+        rng: BatchRng,
+    }
+
+    fn run(seed: u64) -> Run {
+        let mut entropy = ChaCha20Rng::seed_from_u64(seed);
+        let mut word = || u128::from(entropy.next_u64()) << 64 | u128::from(entropy.next_u64());
+        let (delta, choices) = (word(), vec![word()]);
+        let alice: Vec<u128> = (0..2 * OTS).map(|_| word()).collect();
+        let bob = alice
+            .iter()
+            .enumerate()
+            .map(|(n, q)| q ^ (delta * (choices[0] >> n & 1)))
+            .collect();
+        let mut rng = BatchRng::open(&mut entropy, &[1; 32], &[2; 32]);
+        Run {
+            delta,
+            alice,
+            bob: BobRows::ideal(bob, choices),
+            inputs: [secret_scalar(&mut rng.key), secret_scalar(&mut rng.key)],
+            rng,
+        }
+    }
+
+    fn with() -> Multiplication {
+        Multiplication::new([4; 32])
+    }
+
+    fn honest(run: &mut Run, b: u16) -> (Shares, Vec<u8>) {
+        let mut out = Vec::new();
+        let rows = &run.alice[usize::from(b) * OTS..][..OTS];
+        let [nonce, share] = &run.inputs;
+        let mask = CheckMask::draw(&mut run.rng);
+        let shares = multiply::<Toy>(
+            &with(),
+            b,
+            (rows, run.delta),
+            [nonce, share],
+            mask,
+            &mut out,
+        );
+        (shares, out)
+    }
+
+    fn product(bytes: &[u8]) -> Product<'_> {
+        let (corrections, rest) = bytes.split_at(corrections_bytes::<Toy>());
+        let (eta, mu) = rest.split_first_chunk().unwrap();
+        Product {
+            psi: &[0; 32],
+            corrections,
+            eta,
+            mu: mu.try_into().unwrap(),
+            gammas: [&[0; 33], &[0; 33]],
+        }
+    }
+
+    fn check(run: &Run, b: u16, bytes: &[u8]) -> Option<Shares> {
+        let (accept, shares) = verify::<Toy>(&with(), b, &run.bob, &product(bytes)).unwrap();
+        bool::from(accept).then_some(shares)
+    }
+
+    fn product_is_right(run: &Run, b: u16, alice: &Shares, bob: &Shares) -> bool {
+        let chi = factor::<Toy>(&run.bob, b);
+        let terms = alice.iter().zip(bob.iter()).zip(run.inputs);
+        terms.into_iter().all(|((c, d), a)| *c + d == a * chi)
+    }
+
+    #[test]
+    fn shares_add_up_to_the_products() {
+        for seed in 0..5 {
+            let mut run = run(seed);
+            for b in 0..2 {
+                let (alice, message) = honest(&mut run, b);
+                let bob = check(&run, b, &message).unwrap();
+                assert!(product_is_right(&run, b, &alice, &bob));
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_of_another_presignature_is_refused() {
+        let mut run = run(1);
+        let (_, first) = honest(&mut run, 0);
+        let (_, second) = honest(&mut run, 1);
+        assert!(check(&run, 1, &first).is_none());
+        assert!(check(&run, 0, &second).is_none());
+        let other = Multiplication::new([5; 32]);
+        let (accept, _) = verify::<Toy>(&other, 0, &run.bob, &product(&first)).unwrap();
+        assert!(!bool::from(accept));
+    }
+
+    #[test]
+    fn challenges_bind_transcript_place_and_corrections() {
+        let theta = |t2: u8, b, corrections: &[u8]| {
+            Multiplication::new([t2; 32]).challenge(b, corrections).0
+        };
+        let base = theta(1, 0, b"a");
+        assert_ne!(base[0], base[1]);
+        for other in [theta(2, 0, b"a"), theta(1, 1, b"a"), theta(1, 0, b"b")] {
+            assert!(base.iter().zip(other).all(|(a, b)| *a != b));
+        }
+    }
+
+    #[test]
+    fn a_flip_of_a_correction_eta_or_mu_is_refused() {
+        let mut run = run(2);
+        let (_, message) = honest(&mut run, 0);
+        for row in [0, 7, OTS - 1] {
+            for column in 0..COLUMNS {
+                let mut bad = message.clone();
+                bad[(row * COLUMNS + column) * 32 + 31] ^= 1;
+                assert!(check(&run, 0, &bad).is_none(), "row {row} column {column}");
+            }
+        }
+        for place in [corrections_bytes::<Toy>() + 31, message.len() - 1] {
+            let mut bad = message.clone();
+            bad[place] ^= 1;
+            assert!(check(&run, 0, &bad).is_none(), "byte {place}");
+        }
+    }
+
+    #[test]
+    fn scalars_that_are_not_canonical_are_refused() {
+        let mut run = run(3);
+        let (_, message) = honest(&mut run, 0);
+        for place in [0, 32, 64, corrections_bytes::<Toy>()] {
+            let mut bad = message.clone();
+            bad[place..place + 32].fill(0xff);
+            let refused = verify::<Toy>(&with(), 0, &run.bob, &product(&bad));
+            assert_eq!(refused.err(), Some(Fault::BadScalar), "byte {place}");
+        }
+    }
+
+    /// An Alice who adds 1 in one column of some rows, guesses that Bob chose one there, and
+    /// corrects everything else for that guess.
+    fn cheat(run: &mut Run, column: usize, rows: &[usize]) -> (Shares, Vec<u8>) {
+        let (mut shares, mut out) = honest(run, 0);
+        let wrong: Vec<usize> = rows.iter().map(|m| (m * COLUMNS + column) * 32).collect();
+        for place in wrong {
+            let bytes: &mut [u8; 32] = (&mut out[place..place + 32]).try_into().unwrap();
+            *bytes = encode_scalar(&(decode_scalar(bytes).unwrap() + Scalar::ONE));
+        }
+        let end = corrections_bytes::<Toy>();
+        let before = with().challenge(0, &honest_corrections(&out, column, rows));
+        let challenge = with().challenge(0, &out[..end]);
+        // a^ follows from the honest eta and the honest challenge.
+        let eta = decode_scalar(out[end..end + 32].try_into().unwrap()).unwrap();
+        let [nonce, share] = run.inputs;
+        let mask = eta - before.combine(&[nonce, share, Scalar::ZERO]);
+        out.truncate(end);
+        out.extend_from_slice(&encode_scalar(&challenge.combine(&[nonce, share, mask])));
+        let mut values = Vec::new();
+        for (m, row) in run.alice[..OTS].iter().enumerate() {
+            let mut pad = *with().pads.row(m).of(*row);
+            if rows.contains(&m) {
+                pad[column] += Scalar::ONE;
+                if let Some(share) = shares.get_mut(column) {
+                    *share -= gadget()[m];
+                }
+            }
+            values.extend_from_slice(&encode_scalar(&challenge.combine(&pad)));
+        }
+        out.extend_from_slice(&with().check_hash(0, &values));
+        (shares, out)
+    }
+
+    fn honest_corrections(sent: &[u8], column: usize, rows: &[usize]) -> Vec<u8> {
+        let mut corrections = sent[..corrections_bytes::<Toy>()].to_vec();
+        for m in rows {
+            let place = (m * COLUMNS + column) * 32;
+            let bytes: &mut [u8; 32] = (&mut corrections[place..place + 32]).try_into().unwrap();
+            *bytes = encode_scalar(&(decode_scalar(bytes).unwrap() - Scalar::ONE));
+        }
+        corrections
+    }
+
+    #[test]
+    fn wrong_rows_pass_only_when_every_choice_there_was_guessed() {
+        // Bounds are five standard deviations around trials / 2^rows.
+        for (rows, trials, low, high) in [
+            (&[3usize][..], 200u64, 65, 135),
+            (&[3, 9], 240, 27, 93),
+            (&[0, 5, 9, 31], 320, 0, 41),
+        ] {
+            for column in 0..COLUMNS {
+                let mut passed = 0;
+                for seed in 0..trials {
+                    let mut run = run(seed * 3 + column as u64);
+                    let (alice, message) = cheat(&mut run, column, rows);
+                    let mut choices = run.bob.choices(0, OTS).map(bool::from);
+                    let choices: Vec<bool> = choices.by_ref().collect();
+                    let guessed = rows.iter().all(|m| choices[*m]);
+                    let bob = check(&run, 0, &message);
+                    assert_eq!(bob.is_some(), guessed);
+                    if let Some(bob) = bob {
+                        passed += 1;
+                        assert!(product_is_right(&run, 0, &alice, &bob));
+                    }
+                }
+                assert!(
+                    (low..=high).contains(&passed),
+                    "{rows:?} {column}: {passed}"
+                );
+            }
+        }
+    }
 }

@@ -25,7 +25,7 @@ pub(crate) fn check_header(
         return refuse(Fault::HeaderDiffers);
     }
     if !(1..=BATCH_SIZE_MAX).contains(&header.size) {
-        return refuse(Fault::WrongLength);
+        return refuse(Fault::WrongBatchSize);
     }
     let is_member = header.set.contains(roster.me) && share.node == roster.me;
     if !is_member || header.set.size() != usize::from(share.public.threshold) {

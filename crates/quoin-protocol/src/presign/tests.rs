@@ -38,14 +38,14 @@ fn every_scheme_presigns_through_the_common_door() {
 
 #[test]
 fn ecdsa_presigns_through_the_common_door() {
-    let mut fx = fixture(Scheme::Ecdsa, (2, 3), &[1, 2], 4, 1);
+    let mut fx = fixture(Scheme::Ecdsa, (2, 3), &[1, 2], 64, 1);
     let made = fx.presign(start_batch);
     for (one, two) in made[&node(1)].iter().zip(&made[&node(2)]) {
         assert_eq!(one.id(), two.id());
         assert_eq!(*one.set(), set(&[1, 2]));
         assert!(matches!(one, Presignature::Ecdsa(_)));
     }
-    assert_eq!(made[&node(1)].len(), 4);
+    assert_eq!(made[&node(1)].len(), 64);
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn sizes_and_sets_out_of_bounds_are_refused() {
         for size in [0, 1025] {
             let mut header = fx.header.clone();
             header.size = size;
-            let expected = Err(Abort::one(None, Fault::WrongLength));
+            let expected = Err(Abort::one(None, Fault::WrongBatchSize));
             assert_eq!(start(&mut fx, header, 1), expected, "{scheme:?}: {size}");
         }
         let outsider = Err(Abort::one(None, Fault::WrongParticipants));
@@ -139,7 +139,7 @@ fn a_share_that_is_not_of_its_public_share_is_refused() {
         let wrong = key_share(fx.public(), 1, &other);
         fx.shares.insert(node(1), wrong);
         let header = fx.header.clone();
-        let expected = Err(Abort::one(None, Fault::WrongKeySum));
+        let expected = Err(Abort::one(None, Fault::WrongShare));
         assert_eq!(start(&mut fx, header, 1), expected, "{scheme:?}");
     }
 }

@@ -125,7 +125,10 @@ impl<C: Suite> KeyContext<C> {
         let matches = VerifyingShare::from(secret) == verifying_share;
         let adds_up =
             suite::adds_up::<C>(set, &public.public_key, |node| public.public_share(node));
-        if !matches || !adds_up {
+        if !matches {
+            return Err(Abort::one(None, Fault::WrongShare));
+        }
+        if !adds_up {
             return Err(Abort::one(None, Fault::WrongKeySum));
         }
         let context = Self {

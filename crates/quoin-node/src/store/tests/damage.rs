@@ -166,25 +166,29 @@ fn no_flipped_byte_of_the_file_changes_what_is_read_unnoticed() {
         .unwrap();
     drop(store);
     let good = std::fs::read(&path).unwrap();
+    let (mut found, mut harmless) = (0, 0);
     for at in (0..good.len()).step_by(97) {
         let mut bad = good.clone();
         bad[at] ^= 0x41;
         std::fs::write(&path, &bad).unwrap();
         let _ = std::fs::remove_file(path.with_extension("db-wal"));
         let _ = std::fs::remove_file(path.with_extension("db-shm"));
-        let Ok(report) = verify(&path, &[]) else {
-            continue;
-        };
-        if report.is_sound() && report.lanes.first().is_some_and(|l| l.head.seq == 40) {
-            let Ok((_, recovered)) = super::SqliteStore::open(&path, LANE) else {
+        let report = match verify(&path, &[witness(original[39])]) {
+            Ok(report) if report.is_sound() => report,
+            _ => {
+                found += 1;
                 continue;
-            };
+            }
+        };
+        // The byte was of no meaning, or SQLite's own header noticed it only when opening to write.
+        assert_eq!(report.lanes[0].head, original[39], "byte {at}");
+        if let Ok((_, recovered)) = super::SqliteStore::open(&path, LANE) {
             assert_eq!(heads(recovered.records), original, "byte {at}");
-        } else if report.is_sound() {
-            // The tables' own description was hit: it may hide the whole journal, and then a
-            // witness sees it.
-            let seen = verify(&path, &[witness(original[39])]);
-            assert!(!seen.is_ok_and(|r| r.is_sound()), "byte {at}");
+            harmless += 1;
         }
     }
+    assert!(
+        found > 50 && harmless > 50,
+        "{found} found, {harmless} harmless"
+    );
 }

@@ -273,6 +273,12 @@ fn a_complaint_over_forged_evidence_convicts_its_author() {
     assert_verdict(wrong, |_, c| c.evidence.round1.signature[0] ^= 1);
     assert_verdict(wrong, |_, c| c.evidence.accused = node(2));
     assert_verdict(wrong, |_, c| c.evidence.accused = node(3));
+    // Nobody can accuse itself, even with its own genuine broadcast.
+    assert_verdict(wrong, |cluster, c| {
+        let message = cluster.message(2, node(2), c.evidence.round2.body.clone());
+        c.evidence.round2 = heard(&message).signed;
+        c.evidence.accused = node(2);
+    });
 }
 
 #[test]
@@ -281,6 +287,10 @@ fn a_complaint_is_judged_only_on_equal_views_of_round_one() {
     assert_verdict(void, |_, c| c.evidence.round1_digests[2][0] ^= 1);
     assert_verdict(void, |_, c| {
         c.evidence.round1_digests.pop();
+    });
+    assert_verdict(void, |_, c| {
+        let more = c.evidence.round1_digests[0];
+        c.evidence.round1_digests.push(more);
     });
     // The accuser shows another first broadcast than the dealer answered.
     assert_verdict(void, |cluster, c| {

@@ -227,10 +227,22 @@ impl<P: Params> Round<Vec<Presignature>> for AwaitOffers<P> {
     }
 
     fn finish(
-        mut self: Box<Self>,
+        self: Box<Self>,
         inbox: Inbox,
         entropy: &mut dyn CryptoRngCore,
     ) -> Result<Advance<Vec<Presignature>>, Abort> {
+        let (next, outbox) = self.advance(inbox, entropy)?;
+        Ok(Advance::Next(Box::new(next), outbox))
+    }
+}
+
+impl<P: Params> AwaitOffers<P> {
+    /// Takes the others' offers; all of them are looked at before the session ends.
+    pub(in crate::ecdsa) fn advance(
+        mut self,
+        inbox: Inbox,
+        entropy: &mut dyn CryptoRngCore,
+    ) -> Result<(AwaitTrees<P>, Outbox), Abort> {
         let mut faults = Faults::default();
         let inbox = self
             .session
@@ -258,7 +270,7 @@ impl<P: Params> Round<Vec<Presignature>> for AwaitOffers<P> {
         }
         faults.settle()?;
         let outbox = self.session.outbox(2, &ctx1, private);
-        let next = AwaitTrees::<P> {
+        let next = AwaitTrees {
             session: self.session,
             rng: self.rng,
             nonces: self.nonces,
@@ -266,6 +278,6 @@ impl<P: Params> Round<Vec<Presignature>> for AwaitOffers<P> {
             peers,
             params: PhantomData,
         };
-        Ok(Advance::Next(Box::new(next), outbox))
+        Ok((next, outbox))
     }
 }

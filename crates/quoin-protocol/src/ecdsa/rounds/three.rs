@@ -306,3 +306,32 @@ impl<P: Params> Round<Vec<Presignature>> for AwaitProducts<P> {
         Ok(Advance::Next(Box::new(next), outbox))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ecdsa::field::POINT_BYTES;
+
+    fn opened(points: &[[[u8; POINT_BYTES]; 2]]) -> Result<Opened, Fault> {
+        open_points(&Round3Broadcast {
+            salt: &[0; 32],
+            points,
+        })
+    }
+
+    #[test]
+    fn equal_identity_or_malformed_nonce_points_are_refused() {
+        let multiples = [1u64, 2, 3, 4].map(|k| ProjectivePoint::GENERATOR * Scalar::from(k));
+        let encoded = encode_points(&multiples);
+        let [a, b, c, d] = [encoded[0], encoded[1], encoded[2], encoded[3]];
+        assert!(opened(&[[a, b], [c, d]]).is_ok());
+        assert_eq!(opened(&[[a, b], [a, d]]).err(), Some(Fault::DuplicateNonce));
+        assert_eq!(opened(&[[a, b], [[0; 33], d]]).err(), Some(Fault::BadPoint));
+        let mut uncompressed = c;
+        uncompressed[0] = 4;
+        assert_eq!(
+            opened(&[[a, b], [uncompressed, d]]).err(),
+            Some(Fault::BadPoint)
+        );
+    }
+}

@@ -17,7 +17,7 @@ use crate::ecdsa::presignature::Presignature;
 use crate::ecdsa::rng::BatchRng;
 use crate::ecdsa::rvole::{CheckMask, Multiplication, Shares, factor, multiply};
 use crate::ecdsa::zero::zero_share;
-use crate::round::{Advance, Inbox, Round};
+use crate::round::{Advance, Inbox, Outbox, Round};
 use crate::{Abort, Fault};
 use k256::ProjectivePoint;
 use quoin_core::{NodeIndex, SecretBytes};
@@ -184,10 +184,22 @@ impl<P: Params> Round<Vec<Presignature>> for AwaitTrees<P> {
     }
 
     fn finish(
-        mut self: Box<Self>,
+        self: Box<Self>,
         inbox: Inbox,
         entropy: &mut dyn CryptoRngCore,
     ) -> Result<Advance<Vec<Presignature>>, Abort> {
+        let (next, outbox) = self.advance(inbox, entropy)?;
+        Ok(Advance::Next(Box::new(next), outbox))
+    }
+}
+
+impl<P: Params> AwaitTrees<P> {
+    /// Takes the others' extensions. The multiplications come after the checks of all peers.
+    pub(in crate::ecdsa) fn advance(
+        mut self,
+        inbox: Inbox,
+        entropy: &mut dyn CryptoRngCore,
+    ) -> Result<(AwaitProducts<P>, Outbox), Abort> {
         let size = self.session.size();
         let mut faults = Faults::default();
         let lengths = |_| (32, round2_private::<P>(size));
@@ -235,7 +247,7 @@ impl<P: Params> Round<Vec<Presignature>> for AwaitTrees<P> {
             peers.insert(node, three);
         }
         let outbox = self.session.outbox(3, &broadcast, private);
-        let next = AwaitProducts::<P> {
+        let next = AwaitProducts {
             session: self.session,
             rng: self.rng,
             nonces: self.nonces,
@@ -245,6 +257,6 @@ impl<P: Params> Round<Vec<Presignature>> for AwaitTrees<P> {
             peers,
             params: PhantomData,
         };
-        Ok(Advance::Next(Box::new(next), outbox))
+        Ok((next, outbox))
     }
 }

@@ -3,7 +3,12 @@
 //! A tampered broadcast is signed again by its sender, so what is tested is the protocol's check
 //! and not the signature; one test turns that off.
 
+mod deviate;
+mod flips;
+mod headers;
 mod honest;
+mod malice;
+mod online;
 
 use super::params::Params;
 use super::presignature::{Answer, Presignature};

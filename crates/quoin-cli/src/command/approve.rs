@@ -1,0 +1,143 @@
+//! `quoin approve`: read what waits, decode its bytes here, and sign an approval of its meaning.
+//!
+//! The gateway supplies bytes and nothing else: the intent hash that is signed is computed here,
+//! from the payload, the stamp and the policies of the verified charter.
+
+use crate::cli::ApproveArgs;
+use crate::client::{Answer, PendingAsk, Session};
+use crate::failure::Failure;
+use crate::{clock, say};
+use quoin_chain::Decoded;
+use quoin_core::cbor::{self, Version};
+use quoin_core::payload::PAYLOAD_BYTES_MAX;
+use quoin_core::{IntentHash, Payload, RequestId, Signed, SigningIdentity, Stamp};
+use quoin_policy::{Approval, intent_hash, summary};
+use serde_json::json;
+
+/// Runs the command.
+pub async fn run(args: ApproveArgs) -> Result<(), Failure> {
+    let session = Session::open(&args.data.folder()).await?;
+    let identity = session.folder().principal(&args.principal)?;
+    let waiting = session.gateway().pending(args.request_id).await?;
+    let read = Read::from_pending(&session, args.request_id, &waiting).await?;
+    for line in read.lines(&session) {
+        say::progress(line);
+    }
+    say::confirmed(&format!("Approve this as `{}`?", args.principal), args.yes)?;
+    let approval = read.approval(&session, &args, &identity);
+    let answer = session.gateway().approve(&approval.to_bytes()).await?;
+    let hash = read.intent_hash;
+    match answer {
+        Answer::Signed(signed) if args.json => say::json(&json!({
+            "approved": hash, "signed": true, "signature": hex::encode(signed.signature),
+            "raw": signed.raw.as_ref().map(|raw| format!("0x{}", hex::encode(raw))),
+        })),
+        Answer::Pending(pending) if args.json => {
+            say::json(&json!({ "approved": hash, "signed": false, "unmet": pending.unmet }))
+        }
+        Answer::InProgress if args.json => {
+            say::json(&json!({ "approved": hash, "signed": false, "unmet": [] }))
+        }
+        Answer::Signed(_) => {
+            say::line("approved; nothing is missing any more, and the request is signed");
+            Ok(())
+        }
+        Answer::Pending(pending) => {
+            say::line(format!("approved; still missing: {}", pending.unmet.join(", ")));
+            Ok(())
+        }
+        Answer::InProgress => {
+            say::line("approved; the request is under way");
+            Ok(())
+        }
+        other => Err(other.into_failure("the approval was not accepted")),
+    }
+}
+
+/// A pending request as it was decoded here.
+struct Read {
+    stamp: Stamp,
+    decoded: Decoded,
+    intent_hash: IntentHash,
+    key_name: String,
+}
+
+impl Read {
+    async fn from_pending(
+        session: &Session,
+        request_id: RequestId,
+        waiting: &PendingAsk,
+    ) -> Result<Self, Failure> {
+        let forged = |why: String| {
+            Failure::new("the pending request is not what the gateway says it is")
+                .because(why)
+                .next("do not approve it; tell the operator of the gateway")
+        };
+        let signed =
+            Signed::<Stamp>::from_bytes(&waiting.stamp).map_err(|e| forged(e.to_string()))?;
+        let stamp = session
+            .constitution()
+            .verify_stamp(&signed)
+            .map_err(|e| forged(e.to_string()))?
+            .clone();
+        let payload: Payload = cbor::decode(&waiting.payload, PAYLOAD_BYTES_MAX + 64)
+            .map_err(|e| forged(e.to_string()))?;
+        if stamp.request_id != request_id {
+            return Err(forged("its stamp is for another request".to_owned()));
+        }
+        if payload.hash() != stamp.payload_hash {
+            return Err(forged("its stamp is for another payload".to_owned()));
+        }
+        let (scheme, key_name) = match stamp.key {
+            Some(id) => {
+                let keys = session.keys().await?;
+                let key = keys.iter().find(|k| k.public().key == id);
+                let key = key.ok_or_else(|| forged("its key is unknown".to_owned()))?;
+                (key.public().scheme, key.public().name.to_string())
+            }
+            None => (quoin_core::Scheme::Ecdsa, "none".to_owned()),
+        };
+        let decoded = quoin_chain::decode(&payload, &stamp.account, scheme)
+            .map_err(|e| forged(e.to_string()))?;
+        let relied = session.constitution().relied_rules(&waiting.rules);
+        let relied = relied.ok_or_else(|| {
+            forged("it relies on rules that the charter does not have".to_owned())
+        })?;
+        Ok(Self {
+            intent_hash: intent_hash(&decoded, &stamp, &relied),
+            stamp,
+            decoded,
+            key_name,
+        })
+    }
+
+    fn lines(&self, session: &Session) -> Vec<String> {
+        let mut lines = vec![
+            format!("request   {}", self.stamp.request_id),
+            format!("asked by  {}", self.stamp.principal),
+            format!("key       {} ({})", self.key_name, self.stamp.account.address),
+            format!("meaning   {}", summary(session.constitution(), self.decoded.intent())),
+        ];
+        if let Some(fee) = &self.decoded.intent().fee_max {
+            lines.push(format!("fee       at most {} of {}", fee.amount, fee.asset));
+        }
+        lines
+    }
+
+    fn approval(
+        &self,
+        session: &Session,
+        args: &ApproveArgs,
+        identity: &SigningIdentity,
+    ) -> Signed<Approval> {
+        let approval = Approval {
+            version: Version,
+            cluster: session.constitution().cluster(),
+            intent_hash: self.intent_hash,
+            principal: args.principal.clone(),
+            request_id: self.stamp.request_id,
+            not_after: self.stamp.not_after.max(clock::now()),
+        };
+        Signed::sign(approval, identity)
+    }
+}

@@ -1,0 +1,129 @@
+//! `quoin key`: make, list and show threshold keys.
+//!
+//! A key is shown only after its certificate, signed by all nodes, has been verified here.
+
+use crate::cli::{KeyCommand, KeyCreateArgs, KeyListArgs, KeyShowArgs};
+use crate::client::keys::VerifiedKey;
+use crate::client::{Answer, Asker, Session, Subject};
+use crate::failure::Failure;
+use crate::{folder, say};
+use quoin_core::payload::CreateKey;
+use quoin_core::stamp::Account;
+use quoin_core::{ChainId, CustodyMethod, KeyName, Payload, Purpose, Scheme};
+use quoin_node::core::requests::CLUSTER_ACCOUNT;
+
+/// Runs the command.
+pub async fn run(command: KeyCommand) -> Result<(), Failure> {
+    match command {
+        KeyCommand::Create(args) => create(args).await,
+        KeyCommand::List(args) => list(args).await,
+        KeyCommand::Show(args) => show(args).await,
+    }
+}
+
+async fn create(args: KeyCreateArgs) -> Result<(), Failure> {
+    let session = Session::open(&args.data.folder()).await?;
+    let identity = session.folder().principal(&args.principal)?;
+    let asker = Asker {
+        principal: &args.principal,
+        identity: &identity,
+        request_id: args.request_id.unwrap_or_else(folder::random_request_id),
+    };
+    say::progress(format!("all nodes make the key `{}` together …", args.name));
+    let wanted = Wanted {
+        name: args.name,
+        scheme: args.scheme.into(),
+        purpose: args.purpose.into(),
+    };
+    let key = create_key(&session, &asker, wanted).await?;
+    show_key(&key, args.json)
+}
+
+/// The key to be made.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Its name.
+    pub name: KeyName,
+    /// Its scheme.
+    pub scheme: Scheme,
+    /// Its purpose.
+    pub purpose: Purpose,
+}
+
+/// Has the nodes make a key and verifies what they certify.
+pub async fn create_key(
+    session: &Session,
+    asker: &Asker<'_>,
+    wanted: Wanted,
+) -> Result<VerifiedKey, Failure> {
+    let address = CLUSTER_ACCOUNT
+        .parse()
+        .map_err(Failure::from_error("the cluster has no account"))?;
+    let subject = Subject {
+        key: None,
+        account: Account {
+            chain: ChainId::Quoin,
+            address,
+        },
+        purpose: wanted.purpose,
+        scheme: wanted.scheme,
+        custody: CustodyMethod::Mpc,
+    };
+    let payload = Payload::CreateKey(CreateKey {
+        name: wanted.name.clone(),
+        scheme: wanted.scheme,
+        purpose: wanted.purpose,
+    });
+    let request = session.stamp(asker, &subject, payload)?;
+    let certificate = match session.ask(&request).await? {
+        Answer::KeyCreated(certificate) => certificate,
+        other => return Err(other.into_failure(&format!("no key `{}` was made", wanted.name))),
+    };
+    let chain_id = session.file().chain_id;
+    let key = VerifiedKey::from_certificate(&certificate, session.constitution(), chain_id)?;
+    let public = key.public();
+    if (&public.name, public.scheme, public.purpose)
+        != (&wanted.name, wanted.scheme, wanted.purpose)
+    {
+        return Err(Failure::new("the gateway answered with the certificate of another key")
+            .next("ask the operators of the nodes; do not use that key"));
+    }
+    Ok(key)
+}
+
+async fn list(args: KeyListArgs) -> Result<(), Failure> {
+    let session = Session::open(&args.data.folder()).await?;
+    let keys = session.keys().await?;
+    if args.json {
+        let views: Vec<_> = keys.iter().map(VerifiedKey::view).collect();
+        return say::json(&views);
+    }
+    if keys.is_empty() {
+        say::progress("no keys yet; make one with `quoin key create NAME --scheme … --purpose …`");
+    }
+    for key in &keys {
+        say::line(key.view().line());
+    }
+    Ok(())
+}
+
+async fn show(args: KeyShowArgs) -> Result<(), Failure> {
+    let session = Session::open(&args.data.folder()).await?;
+    show_key(&session.key(args.name.as_str()).await?, args.json)
+}
+
+fn show_key(key: &VerifiedKey, json: bool) -> Result<(), Failure> {
+    let view = key.view();
+    if json {
+        return say::json(&view);
+    }
+    say::line(view.line());
+    say::line(format!("  public key {}", view.public_key));
+    say::line(format!("  key id     {}", view.key));
+    let nodes = key.public().public_shares.len();
+    say::line(format!(
+        "  shares     one on each of {nodes} nodes; any {} of them sign",
+        view.threshold
+    ));
+    Ok(())
+}

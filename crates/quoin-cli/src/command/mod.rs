@@ -1,0 +1,10 @@
+//! One module for each command that talks to a cluster or prepares one. `dev` and `bench`, which
+//! run a cluster themselves, have their own.
+
+pub mod approve;
+pub mod charter;
+pub mod init;
+pub mod journal;
+pub mod key;
+pub mod serve;
+pub mod sign;

@@ -1,0 +1,178 @@
+//! The first start of a dev cluster: identities of three nodes, a gateway and four principals, and
+//! a genesis that all of them sign.
+//!
+//! All secrets lie in one folder here, which is what makes it a dev cluster: it shows how things
+//! work, and protects nothing.
+
+use crate::failure::Failure;
+use crate::folder::{self, ClusterFile, Folder, create_identity, write_file};
+use crate::gateway::{AgentEntry, create_gateway};
+use crate::{clock, say};
+use quoin_core::cbor::Version;
+use quoin_core::{
+    Amount, AssetId, Certificate, ChainId, CharterNumber, NodeIndex, RoleId, SigningIdentity,
+    TimeMs,
+};
+use quoin_node::run::NodePublic;
+use quoin_policy::{
+    Asset, Budget, Charter, GatewayEntry, Measure, Mode, NodeEntry, Principal, Scope,
+    verify_genesis,
+};
+
+/// How many nodes a dev cluster has.
+pub const NODES: u8 = 3;
+/// How many of them sign.
+pub const THRESHOLD: u8 = 2;
+/// The gateway's id in the charter.
+pub const GATEWAY_ID: &str = "gateway-1";
+/// The agent behind the JSON-RPC face.
+pub const BOT: &str = "bot";
+/// The principals and their roles.
+const PRINCIPALS: [(&str, &[&str]); 4] = [
+    ("alice", &["governor", "trader"]),
+    ("bob", &["governor", "treasury"]),
+    ("carol", &["treasury"]),
+    (BOT, &["agent"]),
+];
+/// How long the grants of a dev cluster last.
+const GRANT_MS: u64 = 10 * 365 * 24 * 60 * 60 * 1000;
+/// The policies that a dev cluster starts with.
+const POLICIES: &str = include_str!("policies.cedar");
+/// One day.
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// Makes a cluster in an empty folder.
+pub fn create(folder: &Folder, chain_id: u64, rpc: Option<String>) -> Result<(), Failure> {
+    if folder.path("node-1").exists() {
+        let root = folder.root().display();
+        return Err(Failure::new(format!("`{root}` holds a half-made cluster"))
+            .because("an earlier first start did not finish")
+            .next(format!("remove the folder (no key was ever made in it): rm -r {root}")));
+    }
+    say::progress("making the identities of three nodes, a gateway and four principals …");
+    let nodes = (1..=NODES)
+        .filter_map(NodeIndex::new)
+        .map(|index| {
+            let public = super::cluster::create_node(folder, index)?;
+            Ok((index, public))
+        })
+        .collect::<Result<Vec<_>, Failure>>()?;
+    let principals = PRINCIPALS
+        .iter()
+        .map(|(id, roles)| {
+            let identity = create_identity(&folder.path(format!("principals/{id}.key")))?;
+            Ok((*id, *roles, identity))
+        })
+        .collect::<Result<Vec<_>, Failure>>()?;
+    let gateway_key = create_gateway(&folder.path("gateway"))?;
+    let charter = charter(&nodes, &principals, gateway_key, chain_id)?;
+    let mut certificate = Certificate::unsigned(charter);
+    for (_, roles, identity) in &principals {
+        if roles.contains(&quoin_policy::GOVERNOR_ROLE) {
+            certificate.endorse(identity);
+        }
+    }
+    for (index, _) in &nodes {
+        quoin_node::run::sign_genesis(&folder.path(format!("node-{index}")), &mut certificate)
+            .map_err(Failure::from_error(format!("node {index} cannot sign the genesis")))?;
+    }
+    let (_, cluster) = verify_genesis(&certificate)
+        .map_err(Failure::from_error("the genesis of the dev cluster does not verify"))?;
+    write_file(&folder.path("genesis.cbor"), &certificate.to_bytes(), 0o600)?;
+    folder::write_json(&folder.path("agents.json"), &[AgentEntry::random(BOT, "desk-ecdsa", chain_id)?])?;
+    // Last, because its presence says that the folder is complete.
+    folder.save_cluster(&ClusterFile {
+        cluster,
+        gateway: String::new(),
+        chain_id,
+        rpc,
+        dev: true,
+    })
+}
+
+fn charter(
+    nodes: &[(NodeIndex, NodePublic)],
+    principals: &[(&str, &[&str], SigningIdentity)],
+    gateway_key: [u8; 32],
+    chain_id: u64,
+) -> Result<Charter, Failure> {
+    let bad = |what: &str| Failure::new(format!("`{what}` is not an id"));
+    let expires = clock::now().plus(GRANT_MS);
+    let native = AssetId {
+        chain: ChainId::Evm(chain_id),
+        token: None,
+    };
+    Ok(Charter {
+        version: Version,
+        name: "dev cluster".to_owned(),
+        number: CharterNumber(0),
+        cluster: None,
+        previous: None,
+        nodes: nodes.iter().map(|(index, public)| node_entry(*index, public)).collect(),
+        threshold: THRESHOLD,
+        f_tol: 0,
+        dangerous_disjoint_signers: false,
+        gateways: vec![GatewayEntry {
+            id: GATEWAY_ID.parse().map_err(|_| bad(GATEWAY_ID))?,
+            tls_key_hash: gateway_key,
+        }],
+        principals: principals
+            .iter()
+            .map(|(id, roles, identity)| principal(id, roles, identity, expires))
+            .collect::<Result<_, _>>()?,
+        governor_quorum: 2,
+        budgets: vec![
+            budget("traders-day", Scope::Role(role("trader")?), &native, 100)?,
+            budget("agents-day", Scope::Role(role("agent")?), &native, 20)?,
+        ],
+        assets: vec![Asset {
+            asset: native,
+            symbol: "ETH".to_owned(),
+            decimals: 18,
+        }],
+        book: Vec::new(),
+        policies: POLICIES.to_owned(),
+    })
+}
+
+fn node_entry(index: NodeIndex, public: &NodePublic) -> NodeEntry {
+    NodeEntry {
+        index,
+        credential: public.credential.clone(),
+        tls_key_hash: public.tls_key_hash,
+        operator: "this machine".to_owned(),
+    }
+}
+
+fn principal(
+    id: &str,
+    roles: &[&str],
+    identity: &SigningIdentity,
+    expires: TimeMs,
+) -> Result<Principal, Failure> {
+    Ok(Principal {
+        id: id.parse().map_err(Failure::from_error("bad principal"))?,
+        roles: roles.iter().map(|r| role(r)).collect::<Result<_, _>>()?,
+        credentials: vec![identity.public()],
+        expires,
+    })
+}
+
+fn role(name: &str) -> Result<RoleId, Failure> {
+    name.parse().map_err(Failure::from_error("bad role"))
+}
+
+/// A daily budget in whole coins.
+fn budget(id: &str, scope: Scope, asset: &AssetId, coins: u64) -> Result<Budget, Failure> {
+    let cap = Amount::from(1_000_000_000_000_000_000u64)
+        .checked_mul(Amount::from(coins))
+        .ok_or_else(|| Failure::new("bad budget"))?;
+    Ok(Budget {
+        id: id.parse().map_err(Failure::from_error("bad budget"))?,
+        scope,
+        measure: Measure::Asset(asset.clone()),
+        cap,
+        window_ms: DAY_MS,
+        mode: Mode::Strict,
+    })
+}
