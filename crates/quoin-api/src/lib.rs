@@ -5,6 +5,8 @@
 //! are opaque bytes here, so that this crate depends on the words alone.
 
 pub mod frame;
+pub mod http;
+pub mod rpc;
 pub mod statements;
 
 pub use frame::{Frame, SessionId};

@@ -75,6 +75,12 @@ impl Failure {
         self
     }
 
+    /// Names the request, so that it can be asked again.
+    pub fn naming(mut self, id: quoin_core::RequestId) -> Self {
+        self.what = format!("{} (request `{id}`)", self.what);
+        self
+    }
+
     /// With the exit code that the class maps to.
     pub fn of_class(mut self, class: Class) -> Self {
         self.exit = if class == Class::Refused {

@@ -10,6 +10,8 @@ mod command;
 mod dev;
 mod failure;
 mod folder;
+mod gateway;
+mod independent;
 mod latency;
 mod say;
 

@@ -3,7 +3,9 @@
 use crate::run::{LinkEvent, NodeLinks};
 use quoin_api::frame::Priority;
 use quoin_core::{Certificate, CharterNumber, NodeIndex};
-use quoin_link::{Config, Endpoint, Inbound, Limits, LinkError, PeerId, Pins, SpkiHash, TlsIdentity};
+use quoin_link::{
+    Config, Endpoint, Inbound, Limits, LinkError, PeerId, Pins, SpkiHash, TlsIdentity,
+};
 use quoin_policy::Charter;
 use std::collections::BTreeMap;
 use tokio::sync::mpsc;

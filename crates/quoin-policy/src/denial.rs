@@ -6,6 +6,9 @@ use quoin_core::error::Class;
 use quoin_core::{Rejection, RuleId};
 use serde::{Deserialize, Serialize};
 
+/// The most characters of a message: requests and policies may hold texts of any length.
+const MESSAGE_CHARS_MAX: usize = 2000;
+
 /// The id that a denial names when no policy permits the request.
 pub(crate) const DEFAULT_DENY: &str = "default-deny";
 
@@ -121,6 +124,9 @@ pub struct Denial {
 }
 
 impl Denial {
+    /// The largest encoding that a reader should accept.
+    pub const BYTES_MAX: usize = 16 * 1024;
+
     /// A denial because of one field of the request.
     pub(crate) fn at(
         reason: DenialReason,
@@ -132,7 +138,7 @@ impl Denial {
             reason,
             rule: None,
             field: Some(field.into()),
-            message: message.into(),
+            message: clipped(&message.into(), MESSAGE_CHARS_MAX),
             suggestion: None,
         }
     }
@@ -144,9 +150,15 @@ impl Denial {
             reason,
             rule: rule.parse().ok(),
             field: None,
-            message: message.into(),
+            message: clipped(&message.into(), MESSAGE_CHARS_MAX),
             suggestion: None,
         }
+    }
+
+    /// Puts words before the message.
+    pub(crate) fn after(mut self, words: &str) -> Self {
+        self.message = clipped(&format!("{words}: {}", self.message), MESSAGE_CHARS_MAX);
+        self
     }
 
     /// Whose fault it is.
@@ -163,5 +175,13 @@ impl From<Denial> for Rejection {
             field: denial.field.unwrap_or_else(|| "request".to_owned()).into(),
             message: denial.message,
         }
+    }
+}
+
+/// The text, or its beginning and an ellipsis.
+pub(crate) fn clipped(text: &str, chars_max: usize) -> String {
+    match text.char_indices().nth(chars_max) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
     }
 }

@@ -1,11 +1,17 @@
 //! Requests in words, and the smallest policy that would permit one.
 
 use crate::constitution::Constitution;
+use crate::denial::clipped;
 use crate::schema::{View, custody_name, purpose_name, scheme_name, unexplained_name};
 use quoin_core::intent::AssetAmount;
 use quoin_core::stamp::Account;
 use quoin_core::{Action, Address, Amount, Intent, PrincipalId, RuleId};
 use std::fmt::Write;
+
+/// The most characters shown of a text that the payload brings along.
+const TEXT_CHARS_MAX: usize = 64;
+/// The longest suggestion: nobody reads more, and a denial has its limit.
+const SUGGESTION_BYTES_MAX: usize = 4096;
 
 /// What an intent would do, in words: `transfer of 0.5 ETH to 0x…`.
 #[must_use]
@@ -49,7 +55,10 @@ pub fn summary(constitution: &Constitution, intent: &Intent) -> String {
             let domain = domain_name.as_deref().unwrap_or("no domain");
             let contract = verifying_contract.as_ref().map(named);
             let contract = contract.unwrap_or_else(|| "no contract".to_owned());
-            format!("typed data {primary_type:?} of {domain:?} for {contract}")
+            // Quoted and clipped: these are texts of whoever made the payload.
+            let kind = clipped(primary_type, TEXT_CHARS_MAX);
+            let domain = clipped(domain, TEXT_CHARS_MAX);
+            format!("typed data {kind:?} of {domain:?} for {contract}")
         }
         Action::Message { bytes, readable } => {
             let kind = if *readable { "readable" } else { "unreadable" };
@@ -121,7 +130,7 @@ pub(crate) fn suggestion(
         quoted(&account_id(account)),
         conditions.join(" &&\n  "),
     );
-    Some(out)
+    (out.len() <= SUGGESTION_BYTES_MAX).then_some(out)
 }
 
 fn conditions(view: &View<'_>) -> Option<Vec<String>> {

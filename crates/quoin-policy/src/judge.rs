@@ -131,7 +131,8 @@ impl Constitution {
         self.obligations_met(request, &rules)?;
         let reservation =
             self.reservation(&request.decoded, request.stamp, request.key, request.now)?;
-        ledger.reserve(self, &reservation)?;
+        let reserved = ledger.reserve(self, &reservation);
+        reserved.map_err(|denial| self.described(request.decoded.intent(), denial))?;
         Ok((rules, reservation))
     }
 
@@ -255,9 +256,8 @@ impl Constitution {
     }
 
     /// Puts the request in words before what decided.
-    fn described(&self, intent: &Intent, mut denial: Denial) -> Denial {
-        denial.message = format!("{}: {}", summary(self, intent), denial.message);
-        denial
+    fn described(&self, intent: &Intent, denial: Denial) -> Denial {
+        denial.after(&summary(self, intent))
     }
 
     fn obligations_met(&self, request: &Request<'_>, rules: &[RuleId]) -> Result<(), Stop> {

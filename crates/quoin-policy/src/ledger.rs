@@ -69,7 +69,7 @@ enum Origin {
 /// This node's spending, slots and requests.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    requests: BTreeMap<RequestId, (Origin, Reservation)>,
+    requests: BTreeMap<RequestId, Reservation>,
     tallies: BTreeMap<(BudgetId, Measure), Tally>,
     slots: Slots,
 }
@@ -215,7 +215,7 @@ impl Ledger {
     /// Only for a request that a quorum of `n - t + 1 + f_tol` durable tombstones has voided: a
     /// signature that still appears would not be counted.
     pub fn release(&mut self, id: RequestId) {
-        let Some((_, held)) = self.requests.remove(&id) else {
+        let Some(held) = self.requests.remove(&id) else {
             return;
         };
         self.uncount(&held);
@@ -264,7 +264,7 @@ impl Ledger {
         }
         self.tallies.retain(|_, t| !t.all.entries.is_empty());
         let tallies = &self.tallies;
-        self.requests.retain(|id, (_, held)| {
+        self.requests.retain(|id, held| {
             let counts = held.charges.iter().any(|c| {
                 let tally = tallies.get(&(c.budget.clone(), c.measure.clone()));
                 tally.is_some_and(|t| t.all.entries.contains_key(&(held.at, *id)))
@@ -280,7 +280,7 @@ impl Ledger {
 
     fn conflict(&self, reservation: &Reservation) -> Result<(), Denial> {
         match self.requests.get(&reservation.request_id) {
-            Some((_, held)) if held.payload_hash != reservation.payload_hash => Err(Denial::at(
+            Some(held) if held.payload_hash != reservation.payload_hash => Err(Denial::at(
                 DenialReason::RequestConflict,
                 "request_id",
                 format!(
@@ -302,7 +302,7 @@ impl Ledger {
         let charter = constitution.charter();
         let limit = budget.node_limit(charter.nodes.len(), charter.threshold);
         let (now, id) = (reservation.at, reservation.request_id);
-        let held = self.requests.get(&id).map(|(_, held)| (held.at, id));
+        let held = self.requests.get(&id).map(|held| (held.at, id));
         let empty = Tally::default();
         let tally = self.tally(budget).unwrap_or(&empty);
         let total = |window: &Window| window.with(budget.window_ms, now, held, charge.amount);
@@ -330,7 +330,7 @@ impl Ledger {
     /// Replaces what the request holds.
     fn insert(&mut self, origin: Origin, reservation: &Reservation) {
         let id = reservation.request_id;
-        if let Some((_, held)) = self.requests.remove(&id) {
+        if let Some(held) = self.requests.remove(&id) {
             self.uncount(&held);
         }
         for charge in &reservation.charges {
@@ -344,7 +344,7 @@ impl Ledger {
         if let Some(take) = &reservation.slot {
             self.slots.take(id, take);
         }
-        self.requests.insert(id, (origin, reservation.clone()));
+        self.requests.insert(id, reservation.clone());
     }
 
     fn uncount(&mut self, held: &Reservation) {

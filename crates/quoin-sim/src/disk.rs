@@ -22,6 +22,7 @@ pub struct Disk {
     synced: Vec<Entry>,
     unsynced: Vec<Entry>,
     head: Option<Head>,
+    shown: usize,
 }
 
 impl Disk {
@@ -33,16 +34,25 @@ impl Disk {
         record: &Record,
         secrets: Vec<(String, SecretBytes<32>)>,
     ) {
-        self.unsynced.push(Entry { ticket, at, bytes: record.to_bytes(), secrets });
+        self.unsynced.push(Entry {
+            ticket,
+            at,
+            bytes: record.to_bytes(),
+            secrets,
+        });
     }
 
     /// Syncs the first `count` unsynced records; returns the last ticket among them.
     pub fn sync(&mut self, count: usize) -> Option<(Ticket, Head)> {
         let count = count.min(self.unsynced.len());
+        self.shown = self.synced.len();
         for entry in self.unsynced.drain(..count) {
             let before = self.head.unwrap_or_else(empty_head);
             let hash = tagged(tags::JOURNAL, &[before.hash.as_bytes(), &entry.bytes]);
-            self.head = Some(Head { seq: before.seq + 1, hash: HeadHash(hash) });
+            self.head = Some(Head {
+                seq: before.seq + 1,
+                hash: HeadHash(hash),
+            });
             self.synced.push(entry);
         }
         Some((self.synced.last()?.ticket, self.head()))
@@ -73,16 +83,27 @@ impl Disk {
         self.synced.iter().map(read).collect()
     }
 
+    /// The records of the last sync.
+    pub fn newly_synced(&self) -> impl Iterator<Item = Record> + '_ {
+        let new = self.synced.iter().skip(self.shown);
+        new.filter_map(|e| Record::from_bytes(&e.bytes).ok())
+    }
+
     /// The sealed shares.
     #[must_use]
     pub fn shares(&self) -> BTreeMap<String, SecretBytes<32>> {
         let secrets = self.synced.iter().flat_map(|e| &e.secrets);
-        secrets.map(|(label, secret)| (label.clone(), secret.duplicate_secret())).collect()
+        secrets
+            .map(|(label, secret)| (label.clone(), secret.duplicate_secret()))
+            .collect()
     }
 }
 
 const fn empty_head() -> Head {
-    Head { seq: 0, hash: HeadHash([0; 32]) }
+    Head {
+        seq: 0,
+        hash: HeadHash([0; 32]),
+    }
 }
 
 #[cfg(test)]

@@ -7,8 +7,12 @@ use std::process::ExitCode;
 
 /// Simulates clusters under faults and checks what must never be untrue.
 #[derive(Parser)]
-#[command(name = "quoin-sim", version, after_help = "Examples:\n  \
-    quoin-sim run --seeds 2000 --json\n  quoin-sim replay 17")]
+#[command(
+    name = "quoin-sim",
+    version,
+    after_help = "Examples:\n  \
+    quoin-sim run --seeds 2000 --json\n  quoin-sim replay 17"
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -79,7 +83,10 @@ fn run(seeds: u64, start: u64, json: bool) -> ExitCode {
         report.crashes += outcome.crashes;
         for violation in outcome.violations {
             eprintln!("seed {seed}: {violation}; replay it with `quoin-sim replay {seed}`");
-            report.violations.push(Failed { seed, violation: violation.to_string() });
+            report.violations.push(Failed {
+                seed,
+                violation: violation.to_string(),
+            });
         }
         if !json && seed.wrapping_sub(start) % 500 == 499 {
             eprintln!("{} of {seeds} seeds", seed - start + 1);

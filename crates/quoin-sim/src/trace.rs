@@ -13,7 +13,10 @@ impl Trace {
     /// A trace that keeps lines only when somebody will read them.
     #[must_use]
     pub fn new(keep_lines: bool) -> Self {
-        Self { hash: TaggedHasher::new(tags::MODEL), lines: keep_lines.then(Vec::new) }
+        Self {
+            hash: TaggedHasher::new(tags::MODEL),
+            lines: keep_lines.then(Vec::new),
+        }
     }
 
     /// Adds an event.

@@ -10,7 +10,7 @@ use crate::{folder, say};
 use quoin_core::payload::CreateKey;
 use quoin_core::stamp::Account;
 use quoin_core::{ChainId, CustodyMethod, KeyName, Payload, Purpose, Scheme};
-use quoin_node::core::requests::CLUSTER_ACCOUNT;
+use quoin_node::core::CLUSTER_ACCOUNT;
 
 /// Runs the command.
 pub async fn run(command: KeyCommand) -> Result<(), Failure> {

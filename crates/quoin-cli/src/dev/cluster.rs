@@ -66,7 +66,8 @@ impl Cluster {
             write_node_file(folder, *index, &addresses)?;
             nodes.insert(*index, spawn_node(folder, *index)?);
         }
-        GatewayFile::for_dev(folder, wish.port, &addresses, rpc.clone())?.save(&folder.path("gateway"))?;
+        let settings = GatewayFile::for_dev(wish.port, &addresses, rpc.clone())?;
+        settings.save(&folder.path("gateway"))?;
         let gateway = gateway::start(&folder.path("gateway")).await?;
         folder.save_cluster(&ClusterFile {
             gateway: format!("http://{}", gateway.address()),
@@ -182,7 +183,8 @@ fn write_node_file(
         key_file: None,
         passphrase_file: None,
     };
-    crate::folder::write_json(&dir.join(quoin_node::run::NODE_FILE), &file)
+    quoin_node::run::write_node_file(&dir, &file)
+        .map_err(Failure::from_error(format!("cannot set up node {index}")))
 }
 
 fn spawn_node(folder: &Folder, index: NodeIndex) -> Result<Child, Failure> {

@@ -245,3 +245,46 @@ pub fn log_file(path: &Path) -> Result<Stdio, Failure> {
     file.map(Stdio::from)
         .map_err(Failure::from_error(format!("cannot write `{}`", path.display())))
 }
+
+/// The data folder: the one that was named, or one that is removed again.
+pub struct Temporary {
+    /// The folder.
+    pub folder: Folder,
+    remove: std::cell::Cell<bool>,
+}
+
+impl Temporary {
+    /// The folder `named`, or a temporary one.
+    pub fn new(named: Option<&Path>) -> Result<Self, Failure> {
+        if let Some(data) = named {
+            return Ok(Self {
+                folder: Folder::at(data),
+                remove: false.into(),
+            });
+        }
+        let name = format!("quoin-demo-{}", folder::random_request_id());
+        let folder = Folder::at(std::env::temp_dir().join(name));
+        folder.create()?;
+        Ok(Self {
+            folder,
+            remove: true.into(),
+        })
+    }
+
+    /// Keeps the folder, so that logs can be read.
+    pub fn keep(&self) {
+        if self.remove.replace(false) {
+            let root = self.folder.root().display();
+            say::progress(format!("logs are kept in {root}"));
+        }
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if self.remove.get() {
+            // What is left of a temporary folder does no harm.
+            let _ = std::fs::remove_dir_all(self.folder.root());
+        }
+    }
+}

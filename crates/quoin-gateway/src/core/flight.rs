@@ -233,5 +233,5 @@ pub struct Parked {
     /// The approvals so far.
     pub approvals: Approvals,
     /// What callers were told.
-    pub shown: PendingRequest,
+    pub shown: Box<PendingRequest>,
 }

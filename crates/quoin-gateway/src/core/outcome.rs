@@ -16,7 +16,7 @@ pub enum Outcome {
     /// A node has refused the request for good.
     Refused(Box<RefusedRequest>),
     /// The policy permits once the obligations are met.
-    Pending(PendingRequest),
+    Pending(Box<PendingRequest>),
     /// The request is under way.
     InProgress,
     /// This gateway does not know the request.
@@ -107,6 +107,10 @@ pub struct PendingRequest {
     pub rules: Vec<RuleId>,
     /// What is missing, for people.
     pub unmet: Vec<String>,
+    /// The stamp, so that approvers can read for themselves what they approve.
+    pub stamp: Vec<u8>,
+    /// The payload, for the same reason.
+    pub payload: Vec<u8>,
 }
 
 /// A key whose certificate is verified.

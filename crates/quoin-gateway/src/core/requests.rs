@@ -246,7 +246,7 @@ impl Gateway {
         self.launch(now, id, effects);
     }
 
-    fn park(&mut self, flight: &Flight, shown: PendingRequest) {
+    fn park(&mut self, flight: &Flight, shown: Box<PendingRequest>) {
         let id = flight.ask.id;
         if !self.parked.contains_key(&id) && self.parked.len() >= self.config.pending_max {
             let oldest = self.parked.iter().min_by_key(|(_, p)| p.seq);

@@ -312,12 +312,14 @@ pub(super) fn pending_of(flight: &Flight) -> Option<Outcome> {
             }
         }
     }
-    Some(Outcome::Pending(PendingRequest {
+    Some(Outcome::Pending(Box::new(PendingRequest {
         request_id: flight.ask.id,
         intent_hash: first.intent_hash,
         rules,
         unmet,
-    }))
+        stamp: flight.ask.stamp.clone(),
+        payload: flight.ask.payload.clone(),
+    })))
 }
 
 /// No set is left whose answers have not failed to combine.

@@ -60,3 +60,5 @@ pub const STRIKE_SPAN_MS: u64 = 30 * QUARANTINE_MS;
 pub const STRIKES_MAX: usize = 3;
 /// The most messages of ceremonies that this node has not judged yet.
 pub const EARLY_MESSAGES_MAX: usize = 256;
+/// How often charges that no longer count are forgotten: windows are hours, so a minute is often.
+pub const SWEEP_MS: u64 = 60_000;

@@ -25,8 +25,12 @@ mod strikes;
 pub use config::{NodeConfig, PoolSizes};
 pub use effect::{Alarm, Effect, Event, JobId, Peer, Ticket};
 pub use job::{Job, JobResult};
-pub use record::{RECORD_BYTES_MAX, Record};
+pub use record::{
+    BootRecord, Consumed, Decision, Denied, FaultRecord, Finished, FirstSeen, KeyRecord,
+    RECORD_BYTES_MAX, Record, TryRecord,
+};
 pub use recover::{RecoverError, Recovered};
+pub use requests::{CLUSTER_ACCOUNT, key_addresses};
 
 use batches::Batches;
 use ceremonies::Ceremonies;
@@ -92,6 +96,7 @@ pub struct Node {
     last_job: JobId,
     head: Head,
     last_time: TimeMs,
+    last_sweep: TimeMs,
     storage_failed: bool,
     charter_forked: bool,
 }
@@ -219,6 +224,10 @@ impl Node {
         self.expire_sessions(turn);
         self.remind_prepared(turn);
         self.fill_pools(turn);
+        if turn.now.since(self.last_sweep) >= config::SWEEP_MS {
+            self.last_sweep = turn.now;
+            self.ledger.sweep(&self.constitution, turn.now);
+        }
     }
 
     fn on_durable(&mut self, turn: &mut Turn<'_>, ticket: Ticket, head: Head) {

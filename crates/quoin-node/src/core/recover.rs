@@ -114,6 +114,7 @@ impl Node {
             last_job: JobId(0),
             head: from.head,
             last_time: TimeMs(0),
+            last_sweep: TimeMs(0),
             storage_failed: false,
             charter_forked: false,
         };

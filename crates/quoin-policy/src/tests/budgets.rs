@@ -37,6 +37,13 @@ fn a_node_stops_at_its_part_of_the_cap_and_names_the_budget() {
     let denial = Ask::pay(&constitution, 3, 1).denied(&constitution, &mut ledger);
     assert_eq!(denial.reason, DenialReason::OverBudget);
     assert_eq!(denial.rule, Some("count".parse().unwrap()));
+    for part in [
+        "transfer of",
+        "budget `count` has no room",
+        "1 asked, 3 co-signed",
+    ] {
+        assert!(denial.message.contains(part), "{part}: {}", denial.message);
+    }
 }
 
 #[test]
@@ -263,6 +270,17 @@ fn a_finished_signature_counts_against_the_cap_once_and_not_as_ones_own() {
     assert_eq!(ledger.spent_own(budget, NOW), Some(Amount::from(2u64)));
     ledger.finished(&held(&constitution, 52)).unwrap();
     Ask::pay(&constitution, 2, 1).denied(&constitution, &mut ledger);
+}
+
+#[test]
+fn what_others_signed_can_use_up_the_whole_cap() {
+    let constitution = count(4);
+    let mut ledger = Ledger::new();
+    for id in 50..54 {
+        ledger.finished(&held(&constitution, id)).unwrap();
+    }
+    let denial = Ask::pay(&constitution, 1, 1).denied(&constitution, &mut ledger);
+    assert_eq!(denial.reason, DenialReason::OverBudget);
 }
 
 #[test]

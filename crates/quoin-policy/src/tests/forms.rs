@@ -119,13 +119,7 @@ fn golden_denial() {
         suggestion: None,
     };
     let bytes = hex::encode(cbor::encode(&denial));
-    golden(
-        "denial",
-        &bytes,
-        "8601 0b 6162 f6 67 6e6f20726f6f6d f6"
-            .replace(' ', "")
-            .as_str(),
-    );
+    golden("denial", &bytes, "85010d6162f6676e6f20726f6f6d");
     let json = serde_json::to_string(&denial).unwrap();
     assert_eq!(serde_json::from_str::<Denial>(&json).unwrap(), denial);
 }

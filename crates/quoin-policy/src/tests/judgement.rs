@@ -197,23 +197,96 @@ fn the_suggested_permit_permits_the_request_and_no_more() {
     }
 }
 
+/// The desk with a token at the stranger's address, and these policies.
+fn with_token(policies: &str) -> Constitution {
+    let mut charter = charter(policies);
+    charter.assets.push(crate::Asset {
+        asset: format!("eip155:{CHAIN}/token:{}", stranger())
+            .parse()
+            .unwrap(),
+        symbol: "USD".into(),
+        decimals: 6,
+    });
+    charter.check().unwrap()
+}
+
+fn word(address: &Address) -> String {
+    format!("{:0>64}", address.as_str().trim_start_matches("0x"))
+}
+
+const TYPED_DATA: &str = r#"{
+    "types": {
+        "EIP712Domain": [
+            {"name": "name", "type": "string"},
+            {"name": "chainId", "type": "uint256"}
+        ],
+        "Order": [{"name": "side", "type": "string"}]
+    },
+    "primaryType": "Order",
+    "domain": {"name": "Exchange \"One\"", "chainId": 31337},
+    "message": {"side": "buy"}
+}"#;
+
 #[test]
-fn every_explained_action_has_a_suggestion_that_works() {
-    let empty = constitution("");
-    let call = |data: &str| {
+fn every_explained_action_has_a_suggestion_that_works_and_words() {
+    let empty = with_token("");
+    let call = |data: String| {
         let mut tx = Tx::pay(1, &stranger(), 0);
         tx.data = hex::decode(data).unwrap();
         Ask::new(&empty, 1, tx.payload())
     };
-    let message = Payload::EvmMessage(b"hello \"you\"".to_vec());
-    for ask in [
-        call("deadbeef"),
-        Ask::new(&empty, 1, message),
-        Ask::create(&empty, 1),
+    let (us, them) = (word(&own_address()), word(&exchange()));
+    let amount = format!("{:064x}", 1_500_000);
+    let payload = |payload| Ask::new(&empty, 1, payload);
+    for (action, words, ask) in [
+        (
+            "transfer",
+            "1.5 USD to",
+            call(format!("a9059cbb{them}{amount}")),
+        ),
+        (
+            "transfer_from",
+            "1.5 USD from",
+            call(format!("23b872dd{them}{us}{amount}")),
+        ),
+        (
+            "approve",
+            "allowance of 1.5 USD for",
+            call(format!("095ea7b3{them}{amount}")),
+        ),
+        ("call", "call of 0xdeadbeef on", call("deadbeef".into())),
+        ("message", "readable message of 11 bytes", {
+            payload(Payload::EvmMessage(b"hello \"you\"".to_vec()))
+        }),
+        ("typed_data", "typed data \"Order\" of", {
+            payload(Payload::EvmTypedData(TYPED_DATA.as_bytes().to_vec()))
+        }),
+        (
+            "create_key",
+            "making of the treasury key",
+            Ask::create(&empty, 1),
+        ),
     ] {
-        let (open, _) = with_suggestion(&ask);
+        assert_eq!(ask.decoded().intent().action.name(), action);
+        let denial = ask.denied(&empty, &mut Ledger::new());
+        assert_eq!(denial.reason, DenialReason::NoPermit, "{denial:?}");
+        assert!(denial.message.contains(words), "{}", denial.message);
+        let open = with_token(&denial.suggestion.unwrap());
         under(&ask, &open).permitted(&open, &mut Ledger::new());
     }
+}
+
+#[test]
+fn an_unlimited_allowance_is_denied_with_its_field() {
+    let constitution =
+        with_token("@id(\"all\") permit (principal, action == Action::\"approve\", resource);");
+    let mut tx = Tx::pay(1, &stranger(), 0);
+    let unlimited = "f".repeat(64);
+    tx.data = hex::decode(format!("095ea7b3{}{unlimited}", word(&exchange()))).unwrap();
+    let ask = Ask::new(&constitution, 1, tx.payload());
+    let denial = ask.denied(&constitution, &mut Ledger::new());
+    assert_eq!(denial.reason, DenialReason::AmountOverflow);
+    assert_eq!(denial.field.as_deref(), Some("amount_micro"));
 }
 
 #[test]
@@ -387,4 +460,16 @@ fn an_address_with_quotes_cannot_break_out_of_a_suggestion() {
     let (open, suggestion) = with_suggestion(&ask);
     assert!(suggestion.contains(r#"a\"||true||\"b"#));
     under(&ask, &open).permitted(&open, &mut Ledger::new());
+}
+
+#[test]
+fn a_denial_stays_small_however_many_rules_decide() {
+    let forbids =
+        (0..100).map(|i| format!("@id(\"{i:0>64}\") forbid (principal, action, resource);"));
+    let constitution = constitution(&forbids.collect::<String>());
+    let denial = Ask::pay(&constitution, 1, 1).denied(&constitution, &mut Ledger::new());
+    assert_eq!(denial.reason, DenialReason::Forbidden);
+    assert_eq!(denial.rule, Some("0".repeat(64).parse().unwrap()));
+    assert!(denial.message.ends_with('…'));
+    assert!(quoin_core::cbor::encode(&denial).len() <= crate::Denial::BYTES_MAX);
 }

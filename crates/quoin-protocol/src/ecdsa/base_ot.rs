@@ -304,4 +304,25 @@ mod tests {
         let refused = alice.keys(&DIRECTION, &[0; 32]);
         assert_eq!(refused.err(), Some(Fault::BadPoint));
     }
+
+    #[test]
+    fn the_group_hash_has_a_prefix_of_its_own_and_fixed_lengths() {
+        // It takes the tag's bare text, so no other tag may begin with it or be its beginning.
+        let own = tags::ECDSA_OT_H2G;
+        for other in tags::ALL.iter().filter(|t| **t != own) {
+            assert!(!other.text().starts_with(own.text()), "{other:?}");
+            assert!(!own.text().starts_with(other.text()), "{other:?}");
+        }
+        let e = RistrettoPoint::mul_base(&Scalar::ONE).compress();
+        let base = hash_to_group(&CTX0, [1, 2], 3, 0, &e);
+        for other in [
+            hash_to_group(&[0; 32], [1, 2], 3, 0, &e),
+            hash_to_group(&CTX0, [2, 1], 3, 0, &e),
+            hash_to_group(&CTX0, [1, 2], 4, 0, &e),
+            hash_to_group(&CTX0, [1, 2], 3, 1, &e),
+            hash_to_group(&CTX0, [1, 2], 3, 0, &CompressedRistretto([0; 32])),
+        ] {
+            assert_ne!(base, other);
+        }
+    }
 }

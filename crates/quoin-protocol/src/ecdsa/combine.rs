@@ -146,6 +146,7 @@ fn verify(
         Err(CombineFault::DoesNotVerify)
     }
 }
+
 /// Whether `signature`, as `r || s` with low s, is that of `public_key + tweak * G` over `digest`.
 #[must_use]
 pub fn verify_compact(

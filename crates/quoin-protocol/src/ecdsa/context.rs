@@ -3,7 +3,7 @@
 //! Not here: whether the batch id is fresh and the boots are current; the node knows that and asks
 //! before it starts a session. Source: construction, sections 4 and 5.
 
-use super::field::{decode_point, decode_scalar, encode_point, lagrange};
+use super::field::{base_mul, decode_point, decode_scalar, encode_point, lagrange};
 use super::params::{Params, batch_size_is_allowed};
 use crate::batch::{BatchHeader, Profile};
 use crate::roster::Roster;
@@ -101,7 +101,8 @@ impl Session {
         self.header.set.iter().filter(|n| *n > node).collect()
     }
 
-    /// Hashes every signer's broadcast in order, the own one included.
+    /// Hashes every signer's broadcast in order, the own one included. Where a broadcast is missing
+    /// the session has a fault already and ends, so its value there does not matter.
     pub(super) fn hash_broadcasts(
         &self,
         tag: Tag,
@@ -263,7 +264,7 @@ fn members_match(header: &BatchHeader, roster: &Roster) -> bool {
 /// signers' certified shares do not interpolate to the key.
 fn own_share(header: &BatchHeader, share: &KeyShare, roster: &Roster) -> Option<OwnShare> {
     let secret = Zeroizing::new(decode_scalar(share.secret.expose())?);
-    let point = (ProjectivePoint::GENERATOR * *secret).to_affine();
+    let point = base_mul(&secret).to_affine();
     if encode_point(&point) != *share.public.public_share(roster.me)? {
         return None;
     }

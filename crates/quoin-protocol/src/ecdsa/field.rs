@@ -92,10 +92,24 @@ pub(super) fn encode_point(point: &AffinePoint) -> [u8; POINT_BYTES] {
 /// The compressed forms of many points, with one inversion for all.
 pub(super) fn encode_points(points: &[ProjectivePoint]) -> Vec<[u8; POINT_BYTES]> {
     use k256::elliptic_curve::BatchNormalize;
+    // The library's batch inversion panics on no points and on an identity that came out of a sum.
+    // No honest value is the identity, and all points that are encoded here are public.
+    if points.is_empty() || points.contains(&ProjectivePoint::IDENTITY) {
+        return points
+            .iter()
+            .map(|point| encode_point(&point.to_affine()))
+            .collect();
+    }
     ProjectivePoint::batch_normalize(points)
         .iter()
         .map(encode_point)
         .collect()
+}
+
+/// A secret scalar times the generator, in constant time from a table.
+pub(super) fn base_mul(scalar: &Scalar) -> ProjectivePoint {
+    use k256::elliptic_curve::ops::MulByGenerator;
+    ProjectivePoint::mul_by_generator(scalar)
 }
 
 /// The x-coordinate of a point modulo q: the `r` of a signature.
@@ -192,6 +206,23 @@ mod tests {
         let mut large_x = [0xff; 33];
         large_x[0] = 2;
         assert!(decode_point(&large_x).is_none(), "x above the field");
+    }
+
+    #[test]
+    fn points_are_encoded_alike_alone_and_together() {
+        let g = ProjectivePoint::GENERATOR;
+        for points in [
+            vec![],
+            vec![g, g + g],
+            vec![g, g - g, ProjectivePoint::IDENTITY],
+        ] {
+            let alone: Vec<_> = points
+                .iter()
+                .map(|p| encode_point(&p.to_affine()))
+                .collect();
+            assert_eq!(encode_points(&points), alone);
+        }
+        assert_eq!(encode_points(&[ProjectivePoint::IDENTITY]), [[0; 33]]);
     }
 
     #[test]

@@ -69,11 +69,9 @@ impl TreeHashes {
 
 /// A hash as two little-endian words.
 pub(super) fn halves(bytes: &[u8; 32]) -> [u128; 2] {
-    match bytes.as_chunks::<16>().0 {
-        [left, right] => [u128::from_le_bytes(*left), u128::from_le_bytes(*right)],
-        // 32 bytes are two chunks of 16.
-        _ => [0, 0],
-    }
+    let mut both = Zeroizing::new([[0u8; 16]; 2]);
+    both.as_flattened_mut().copy_from_slice(bytes);
+    both.map(u128::from_le_bytes)
 }
 
 fn xor_into(sum: &mut [u8; 32], value: &[u8; 32]) {

@@ -5,8 +5,8 @@
 //! and 11.
 
 use super::field::{
-    decode_point, decode_scalar, encode_point, encode_scalar, hash_to_scalar, reduce_narrow,
-    x_coordinate,
+    base_mul, decode_point, decode_scalar, encode_point, encode_scalar, hash_to_scalar,
+    reduce_narrow, x_coordinate,
 };
 use crate::batch::BatchHeader;
 use k256::{AffinePoint, ProjectivePoint, Scalar};
@@ -140,11 +140,13 @@ impl Presignature {
     }
 
     fn refuse_degenerate_key(&self, tweak: &Scalar) -> Result<(), SignFault> {
+        // The tweak is public, and without one the key is the certified one.
+        if *tweak == Scalar::ZERO {
+            return Ok(());
+        }
         let key = self.header.public_key.as_slice().try_into().ok();
         let key = key.and_then(decode_point).ok_or(SignFault::IdentityKey)?;
-        if ProjectivePoint::from(key) + ProjectivePoint::GENERATOR * tweak
-            == ProjectivePoint::IDENTITY
-        {
+        if ProjectivePoint::from(key) + base_mul(tweak) == ProjectivePoint::IDENTITY {
             return Err(SignFault::IdentityKey);
         }
         Ok(())
@@ -169,7 +171,7 @@ impl Presignature {
         let tau = decode_scalar(tweak).ok_or(SignFault::TweakNotCanonical)?;
         self.refuse_degenerate_key(&tau)?;
         let delta = self.rerandomiser(&digest, tweak);
-        let nonce = ProjectivePoint::from(self.nonce) + ProjectivePoint::GENERATOR * delta;
+        let nonce = ProjectivePoint::from(self.nonce) + base_mul(&delta);
         if nonce == ProjectivePoint::IDENTITY {
             return Err(SignFault::DegenerateNonce);
         }
@@ -199,5 +201,38 @@ impl Presignature {
             ],
         );
         Ok(Answer { view, body })
+    }
+}
+
+/// The attack of section 10.4, which the type prevents.
+#[cfg(test)]
+impl Presignature {
+    /// Answers for two digests, as a restored copy of this state would.
+    pub(super) fn answer_twice(self, first: [u8; 32], second: [u8; 32]) -> (Answer, Answer) {
+        let copy = Self {
+            id: self.id,
+            header: self.header.clone(),
+            nonce: self.nonce,
+            secrets: Box::new(Zeroizing::new(**self.secrets)),
+        };
+        let answer = |p: Self, digest| p.answer(digest, &[0; 32]).unwrap();
+        (answer(self, first), answer(copy, second))
+    }
+
+    /// The other signer's key share and so the key, from two of its answers and this own state.
+    pub(super) fn extract_key(self, seen: [([u8; 32], Answer); 2]) -> Scalar {
+        let [(delta, a, _), (delta2, a2, _)] = seen.each_ref().map(|(digest, answer)| {
+            let field = |at: usize| decode_scalar(answer.body[at..at + 32].try_into().unwrap());
+            let delta = self.rerandomiser(digest, &[0; 32]);
+            (delta, field(33).unwrap(), field(65).unwrap())
+        });
+        let phi = (a - a2) * (delta - delta2).invert().unwrap();
+        let (digest, answer) = &seen[0];
+        let w = decode_scalar(answer.body[65..].try_into().unwrap()).unwrap();
+        let nonce = decode_point(answer.body[..33].try_into().unwrap()).unwrap();
+        let r = x_coordinate(&nonce);
+        let v = (w - reduce_narrow(digest) * phi) * r.invert().unwrap();
+        let [own_phi, _, own_v] = **self.secrets;
+        (v + own_v) * (phi + own_phi).invert().unwrap()
     }
 }

@@ -49,7 +49,7 @@ impl CryptoRng for Stream {}
 
 /// The two streams of a batch: one for what opens the key, one for the rest.
 pub(super) struct BatchRng {
-    seed: Zeroizing<[u8; 64]>,
+    seed: Zeroizing<[[u8; 32]; 2]>,
     /// For key-equivalent values: nonces, masks, choices, tree roots.
     pub(super) key: Stream,
     /// For everything else: salts, public randomness, check coefficients.
@@ -71,7 +71,7 @@ impl BatchRng {
     pub(super) fn rekey(&mut self, entropy: &mut dyn CryptoRngCore, transcript: &[&[u8]]) {
         let fresh = fresh_entropy(entropy);
         let seen = tagged(tags::ECDSA_RNG, transcript);
-        *self = Self::keyed([self.seed.as_slice(), fresh.as_slice(), &seen]);
+        *self = Self::keyed([self.seed.as_flattened(), fresh.as_slice(), &seen]);
     }
 
     fn keyed(parts: [&[u8]; 3]) -> Self {
@@ -81,14 +81,11 @@ impl BatchRng {
             hasher.update(part);
         }
         let mut digest: [u8; 64] = hasher.finalize().into();
-        let seed = Zeroizing::new(digest);
+        let mut seed = Zeroizing::new([[0u8; 32]; 2]);
+        seed.as_flattened_mut().copy_from_slice(&digest);
         digest.zeroize();
-        let (keys, _) = seed.as_chunks::<32>();
-        let [key, rest] = match keys {
-            [key, rest] => [Stream::new(key), Stream::new(rest)],
-            // 64 bytes are two chunks of 32.
-            _ => [Stream::new(&[0; 32]), Stream::new(&[0; 32])],
-        };
+        let [key, rest] = &*seed;
+        let (key, rest) = (Stream::new(key), Stream::new(rest));
         Self { seed, key, rest }
     }
 }

@@ -6,6 +6,7 @@
 //! processor time in a release build. It says nothing about side channels.
 
 use super::combine::{CombineFault, combine};
+use super::field::{base_mul, encode_point};
 use super::params::{Params, SelfTestSize};
 use super::presignature::{Presignature, SignFault};
 use super::start_batch;
@@ -14,7 +15,7 @@ use crate::batch::{BatchHeader, Profile};
 use crate::roster::Roster;
 use crate::round::{Advance, Inbox, Outbox, Round};
 use crate::share::{KeyPublic, KeyShare, PublicShare};
-use k256::{ProjectivePoint, Scalar};
+use k256::Scalar;
 use quoin_core::cbor::{self, Version};
 use quoin_core::hash::{TaggedHasher, tagged};
 use quoin_core::{
@@ -282,8 +283,8 @@ fn public_record(
     values: &BTreeMap<NodeIndex, Scalar>,
 ) -> Option<KeyPublic> {
     let point = |scalar: &Scalar| {
-        let point = (ProjectivePoint::GENERATOR * scalar).to_affine();
-        super::field::encode_point(&point).to_vec()
+        let point = base_mul(scalar).to_affine();
+        encode_point(&point).to_vec()
     };
     Some(KeyPublic {
         version: Version,

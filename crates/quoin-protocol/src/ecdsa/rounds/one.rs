@@ -7,7 +7,7 @@ use super::two::{AwaitTrees, PeerTwo};
 use crate::ecdsa::base_ot::{Receiver, Sender};
 use crate::ecdsa::context::{Direction, Faults, OwnShare, Session};
 use crate::ecdsa::extension::extend_bob;
-use crate::ecdsa::field::{POINT_BYTES, SecretScalars, encode_points, secret_scalar};
+use crate::ecdsa::field::{POINT_BYTES, SecretScalars, base_mul, encode_points, secret_scalar};
 use crate::ecdsa::ggm::grow;
 use crate::ecdsa::message::{
     Round1Broadcast, Round1Private, base_ots, column_blocks, round1_broadcast, round1_private,
@@ -19,7 +19,7 @@ use crate::ecdsa::rng::BatchRng;
 use crate::ecdsa::zero::seed_commitment;
 use crate::round::{Advance, Inbox, Outbox, Round, RoundMessage};
 use crate::{Abort, Fault};
-use k256::{ProjectivePoint, Scalar};
+use k256::Scalar;
 use quoin_core::hash::tagged;
 use quoin_core::{NodeIndex, SecretBytes, tags};
 use rand_core::{CryptoRngCore, RngCore};
@@ -42,15 +42,16 @@ pub(in crate::ecdsa) struct Nonces {
 }
 
 impl Nonces {
-    fn draw(size: usize, weighted: Zeroizing<Scalar>, rng: &mut BatchRng) -> Self {
+    pub(in crate::ecdsa) fn draw(
+        size: usize,
+        weighted: Zeroizing<Scalar>,
+        rng: &mut BatchRng,
+    ) -> Self {
         let nonces =
             SecretScalars::collect(size, std::iter::repeat_with(|| secret_scalar(&mut rng.key)));
         let masks =
             SecretScalars::collect(size, std::iter::repeat_with(|| secret_scalar(&mut rng.key)));
-        let points: Vec<_> = nonces
-            .iter()
-            .map(|r| ProjectivePoint::GENERATOR * r)
-            .collect();
+        let points: Vec<_> = nonces.iter().map(base_mul).collect();
         let mut salt = [0u8; 32];
         rng.rest.fill_bytes(&mut salt);
         Self {
@@ -102,6 +103,15 @@ pub(in crate::ecdsa) fn begin<P: Params>(
 ) -> (Box<AwaitOffers<P>>, Outbox) {
     let mut rng = BatchRng::open(entropy, own.node_secret.expose(), &session.ctx0);
     let nonces = Nonces::draw(session.size(), own.weighted, &mut rng);
+    offer(session, nonces, rng)
+}
+
+/// Commits to the nonces and makes every peer an offer.
+pub(in crate::ecdsa) fn offer<P: Params>(
+    session: Session,
+    nonces: Nonces,
+    mut rng: BatchRng,
+) -> (Box<AwaitOffers<P>>, Outbox) {
     let mut nonce = [0u8; 32];
     rng.rest.fill_bytes(&mut nonce);
     let commitment = nonce_commitment(

@@ -7,7 +7,7 @@ use super::four::{AwaitConfirmations, confirmation};
 use super::one::{Nonces, nonce_commitment};
 use crate::ecdsa::context::{Faults, Session};
 use crate::ecdsa::extension::BobRows;
-use crate::ecdsa::field::{SecretScalars, decode_point, decode_scalar, encode_points};
+use crate::ecdsa::field::{SecretScalars, base_mul, decode_point, decode_scalar, encode_points};
 use crate::ecdsa::message::{Product, Round3Broadcast, round3_broadcast, round3_private};
 use crate::ecdsa::params::Params;
 use crate::ecdsa::presignature::Presignature;
@@ -170,7 +170,7 @@ fn points_agree<'a>(
         *right += e * d_u + f * d_v;
     }
     left -= ProjectivePoint::lincomb_ext(public.as_slice());
-    left.ct_eq(&(ProjectivePoint::GENERATOR * *right))
+    left.ct_eq(&base_mul(&right))
 }
 
 /// 128 random bits as a scalar.

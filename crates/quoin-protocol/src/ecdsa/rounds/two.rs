@@ -9,7 +9,7 @@ use super::three::{AwaitProducts, PeerThree};
 use crate::ecdsa::base_ot::ChosenKeys;
 use crate::ecdsa::context::{Direction, Faults, Session};
 use crate::ecdsa::extension::{BobRows, extend_alice};
-use crate::ecdsa::field::{POINT_BYTES, SecretScalars, encode_points, encode_scalar};
+use crate::ecdsa::field::{POINT_BYTES, SecretScalars, base_mul, encode_points, encode_scalar};
 use crate::ecdsa::ggm::walk;
 use crate::ecdsa::message::{Round2Private, round2_private, round3_broadcast, round3_private};
 use crate::ecdsa::params::Params;
@@ -19,7 +19,6 @@ use crate::ecdsa::rvole::{CheckMask, Multiplication, Shares, factor, multiply};
 use crate::ecdsa::zero::zero_share;
 use crate::round::{Advance, Inbox, Outbox, Round};
 use crate::{Abort, Fault};
-use k256::ProjectivePoint;
 use quoin_core::{NodeIndex, SecretBytes};
 use rand_core::CryptoRngCore;
 use std::collections::BTreeMap;
@@ -109,10 +108,7 @@ fn multiply_all<P: Params>(
         let mask = CheckMask::draw(rng);
         let rows = (rows, *checked.delta);
         let shares = multiply::<P>(&with, b, rows, [nonce, key], mask, &mut out);
-        let points: Vec<_> = shares
-            .iter()
-            .map(|c| ProjectivePoint::GENERATOR * c)
-            .collect();
+        let points: Vec<_> = shares.iter().map(base_mul).collect();
         out.extend_from_slice(encode_points(&points).as_flattened());
         products.push(shares);
     }
@@ -152,10 +148,7 @@ impl<P: Params> AwaitTrees<P> {
 
     /// The own round 3 broadcast: salt, then R and pk of each presignature.
     fn opening(&self, keys: &SecretScalars) -> Vec<u8> {
-        let points: Vec<_> = keys
-            .iter()
-            .map(|sk| ProjectivePoint::GENERATOR * sk)
-            .collect();
+        let points: Vec<_> = keys.iter().map(base_mul).collect();
         let mut broadcast = Vec::with_capacity(round3_broadcast(points.len()));
         broadcast.extend_from_slice(&self.nonces.salt);
         let pairs: Vec<[[u8; POINT_BYTES]; 2]> = self

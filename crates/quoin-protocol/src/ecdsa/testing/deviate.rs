@@ -3,13 +3,14 @@
 use super::malice::{pair, trio};
 use super::*;
 use crate::ecdsa::context::Session;
-use crate::ecdsa::field::SecretScalars;
+use crate::ecdsa::field::{SecretScalars, encode_points};
 use crate::ecdsa::message::Product;
 use crate::ecdsa::params::Toy;
-use crate::ecdsa::rounds::one::{AwaitOffers, begin};
+use crate::ecdsa::rng::BatchRng;
+use crate::ecdsa::rounds::one::{AwaitOffers, Nonces, begin, offer};
 use crate::ecdsa::rvole::mask_behind;
 use crate::round::{Inbox, Outbox};
-use k256::Scalar;
+use k256::{ProjectivePoint, Scalar};
 use std::collections::BTreeSet;
 
 /// Runs a batch in which one signer's state after round 1 was changed.
@@ -52,19 +53,52 @@ fn a_wrong_key_share_used_everywhere_breaks_the_sum_of_the_key_points() {
     assert_eq!(outcome.faults(2), [(None, Fault::WrongKeySum)]);
 }
 
+/// Runs a pair in which both signers commit honestly to the given nonces.
+fn with_nonces(nonces: [(u8, [u64; 4]); 2]) -> Outcome {
+    let group = pair();
+    let header = group.header(4);
+    let mut parties = group.start::<Toy>(&header).unwrap();
+    for (who, values) in nonces {
+        let who = node(who);
+        let roster = group.rosters[&who].clone();
+        let opened = Session::open::<Toy>(header.clone(), &group.shares[&who], roster);
+        let (session, own) = opened.unwrap();
+        let party = parties.get_mut(&who).unwrap();
+        let secret = own.node_secret.expose();
+        let mut rng = BatchRng::open(&mut party.entropy, secret, &session.ctx0);
+        let mut drawn = Nonces::draw(4, own.weighted, &mut rng);
+        // The last one is negated, so that two signers can choose opposite nonces.
+        let [a, b, c, d] = values.map(Scalar::from);
+        let values = if who == node(3) {
+            [a, b, c, -d]
+        } else {
+            [a, b, c, d]
+        };
+        drawn.points = encode_points(&values.map(|r| ProjectivePoint::GENERATOR * r));
+        drawn.nonces = SecretScalars::collect(4, values.into_iter());
+        let (round, outbox) = offer::<Toy>(session, drawn, rng);
+        party.round = round;
+        party.outbox = outbox;
+    }
+    drive(parties, |_, _| {})
+}
+
 #[test]
 fn equal_nonces_in_a_batch_are_refused() {
-    // A generator that repeats: the commitment is honest, the points are equal.
-    let outcome = deviating(&pair(), 3, |round| {
-        let first = round.nonces.points[0];
-        round.nonces.points[1] = first;
-        let nonces: Vec<_> = round.nonces.nonces.iter().copied().collect();
-        let repeated = [nonces[0], nonces[0], nonces[2], nonces[3]];
-        round.nonces.nonces = SecretScalars::collect(4, repeated.into_iter());
-    });
-    // Here the commitment was already made over other points; the unit test of the opening has the
-    // case of a commitment that fits.
-    assert_eq!(outcome.faults(1), [(Some(3), Fault::BadCommitment)]);
+    let outcome = with_nonces([(1, [1, 2, 3, 4]), (3, [5, 6, 5, 7])]);
+    assert_eq!(outcome.faults(1), [(Some(3), Fault::DuplicateNonce)]);
+    // Sums that are equal although no signer repeats itself name nobody.
+    let outcome = with_nonces([(1, [1, 2, 3, 4]), (3, [7, 6, 9, 8])]);
+    assert_eq!(outcome.faults(1), [(None, Fault::DuplicateNonce)]);
+    let outcome = with_nonces([(1, [1, 2, 3, 4]), (3, [50, 60, 70, 80])]);
+    assert!(outcome.aborts.is_empty());
+}
+
+#[test]
+fn nonces_that_cancel_are_refused() {
+    let outcome = with_nonces([(1, [1, 2, 3, 4]), (3, [10, 20, 30, 4])]);
+    assert_eq!(outcome.faults(1), [(None, Fault::IdentityNonce)]);
+    assert_eq!(outcome.aborts[&1].class(), crate::Class::NotAttributable);
 }
 
 fn inboxes(outboxes: &BTreeMap<NodeIndex, Outbox>) -> BTreeMap<NodeIndex, Inbox> {

@@ -2,8 +2,8 @@
 
 use super::malice::{pair, trio};
 use super::*;
-use crate::ecdsa::SignFault;
 use crate::ecdsa::params::Toy;
+use crate::ecdsa::{SignFault, verify_compact};
 
 const DIGEST: [u8; 32] = [0x33; 32];
 const BASE: [u8; 32] = [0; 32];
@@ -156,6 +156,40 @@ fn s_is_low_whatever_half_it_fell_in() {
         parities[usize::from(odd == signature.recovery_id & 1)] += 1;
     }
     assert!(parities[0] > 0 && parities[1] > 0, "{parities:?}");
+}
+
+#[test]
+fn finished_signatures_are_verified_strictly() {
+    let group = pair();
+    let good = sign(&group, take(honest(&group), 0), DIGEST, &BASE).unwrap();
+    let key = group.public_key();
+    let compact = |s: [u8; 32]| -> [u8; 64] { [good.r, s].concat().try_into().unwrap() };
+    assert!(verify_compact(&key, &BASE, &DIGEST, &compact(good.s)));
+    assert!(!verify_compact(&key, &[1; 32], &DIGEST, &compact(good.s)));
+    assert!(!verify_compact(
+        &key,
+        &[0xff; 32],
+        &DIGEST,
+        &compact(good.s)
+    ));
+    assert!(!verify_compact(&key, &BASE, &[1; 32], &compact(good.s)));
+    assert!(!verify_compact(&[0; 33], &BASE, &DIGEST, &compact(good.s)));
+    let s = crate::ecdsa::field::decode_scalar(&good.s).unwrap();
+    let high = crate::ecdsa::field::encode_scalar(&-s);
+    assert!(!verify_compact(&key, &BASE, &DIGEST, &compact(high)));
+    assert!(!verify_compact(&key, &BASE, &DIGEST, &[0; 64]));
+    assert!(!verify_compact(&key, &BASE, &DIGEST, &[0xff; 64]));
+}
+
+#[test]
+fn two_answers_of_one_signer_would_give_the_key_away() {
+    // What the type forbids, played with a copied state: why there is no `Clone`.
+    let group = pair();
+    let mut all = take(honest(&group), 0);
+    let corrupt = all.pop().unwrap();
+    let (first, second) = all.pop().unwrap().answer_twice(DIGEST, [0x44; 32]);
+    let x = corrupt.extract_key([(DIGEST, first), ([0x44; 32], second)]);
+    assert_eq!(x, group.secret());
 }
 
 #[test]

@@ -1,0 +1,406 @@
+//! The gateway's HTTP face, as this command line uses it.
+
+use super::Patience;
+use crate::failure::{Exit, Failure};
+use quoin_api::http::{
+    ApprovalBody, CharterBody, CharterInForceBody, CharterSubmittedBody, ClusterBody, ErrorBody,
+    ErrorDetail, KeysBody, OutcomeBody, RequestBody,
+};
+use quoin_api::statements;
+use quoin_core::{Certificate, Class, IntentHash, NodeIndex, RequestId, RuleId, Signed};
+use quoin_policy::Charter;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::time::Duration;
+
+/// How long one exchange may take: a key ceremony has the gateway's minute.
+const EXCHANGE_LIMIT: Duration = Duration::from_secs(75);
+
+/// An HTTP client. For addresses of this machine no proxy is asked, whatever the environment says.
+pub fn http_client(url: &str, limit: Duration) -> Result<reqwest::Client, Failure> {
+    let what = "cannot set up HTTP";
+    let parsed: reqwest::Url =
+        url.parse().map_err(Failure::from_error(format!("`{url}` is not an address")))?;
+    let local = matches!(parsed.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
+    let builder = reqwest::Client::builder().timeout(limit).tcp_nodelay(true);
+    let builder = if local { builder.no_proxy() } else { builder };
+    builder.build().map_err(Failure::from_error(what))
+}
+
+/// A gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    http: reqwest::Client,
+    base: String,
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub enum Answer {
+    /// It is signed.
+    Signed(Box<SignedAnswer>),
+    /// A key was made; its certificate.
+    KeyCreated(Vec<u8>),
+    /// It waits for approvals or time.
+    Pending(PendingAnswer),
+    /// It is under way.
+    InProgress,
+    /// A policy refused it, for good.
+    Refused(Refused),
+    /// Anything else: the status and the gateway's words.
+    Failed(u16, Box<ErrorDetail>),
+}
+
+/// A signature that nobody has checked yet.
+#[derive(Debug)]
+pub struct SignedAnswer {
+    /// 64 bytes.
+    pub signature: [u8; 64],
+    /// The parity of the nonce point, for ECDSA.
+    pub recovery_id: Option<u8>,
+    /// The transaction's wire form.
+    pub raw: Option<Vec<u8>>,
+    /// The transaction's hash.
+    pub hash: Option<[u8; 32]>,
+    /// The nodes that signed, by their answers.
+    pub signers: Vec<u8>,
+    /// The rules that permitted, by the signers' answers.
+    pub rules: Vec<RuleId>,
+}
+
+/// What a pending request waits for.
+#[derive(Debug)]
+pub struct PendingAnswer {
+    /// What approvals sign.
+    pub intent_hash: IntentHash,
+    /// What is missing.
+    pub unmet: Vec<String>,
+}
+
+/// A pending request, for approvers.
+#[derive(Debug)]
+pub struct PendingAsk {
+    /// The stamp.
+    pub stamp: Vec<u8>,
+    /// The payload.
+    pub payload: Vec<u8>,
+    /// The rules that would permit it.
+    pub rules: Vec<RuleId>,
+}
+
+/// A refusal.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// The rule that decided.
+    pub rule: String,
+    /// Why.
+    pub message: String,
+    /// The smallest rule that would allow it.
+    pub suggestion: Option<String>,
+}
+
+/// What the nodes said to a charter.
+#[derive(Clone, Debug, Serialize)]
+pub struct CharterReport {
+    /// Its number.
+    pub number: u64,
+    /// The nodes on which it is in force.
+    pub accepted: Vec<NodeIndex>,
+    /// The nodes that refused it, and why.
+    pub refused: Vec<(NodeIndex, String)>,
+    /// The nodes that were not reached; they get it from the others.
+    pub missing: Vec<NodeIndex>,
+}
+
+impl CharterReport {
+    /// One line for people.
+    pub fn line(&self) -> String {
+        let mut text = format!("charter {} is in force on nodes {}", self.number, list(&self.accepted));
+        for (node, why) in &self.refused {
+            text.push_str(&format!("; node {node} refused: {why}"));
+        }
+        if !self.missing.is_empty() {
+            let missing = list(&self.missing);
+            text.push_str(&format!("; nodes {missing} were not reached and will get it from the others"));
+        }
+        text
+    }
+}
+
+impl Gateway {
+    /// The gateway at `base`.
+    pub fn new(base: &str) -> Result<Self, Failure> {
+        Ok(Self {
+            http: http_client(base, EXCHANGE_LIMIT)?,
+            base: base.trim_end_matches('/').to_owned(),
+        })
+    }
+
+    /// Asks once.
+    pub async fn ask(&self, stamp: &[u8], payload: &[u8]) -> Result<Answer, Failure> {
+        let body = RequestBody {
+            stamp: hex::encode(stamp),
+            payload: hex::encode(payload),
+        };
+        let builder = self.http.post(self.url("/v1/requests")).json(&body);
+        self.outcome(builder).await
+    }
+
+    /// Asks again while nodes are missing or the request is under way, until `limit`.
+    pub async fn ask_patiently(
+        &self,
+        stamp: &[u8],
+        payload: &[u8],
+        limit: Duration,
+    ) -> Result<Answer, Failure> {
+        let mut patience = Patience::of(limit);
+        loop {
+            let answer = self.ask(stamp, payload).await?;
+            let again = matches!(answer, Answer::InProgress | Answer::Failed(429 | 503, _));
+            if !again || !patience.pause().await {
+                return Ok(answer);
+            }
+        }
+    }
+
+    /// What became of a request.
+    pub async fn query(&self, id: RequestId) -> Result<Answer, Failure> {
+        self.outcome(self.http.get(self.url(&format!("/v1/requests/{id}")))).await
+    }
+
+    /// A request that waits for approvals, with what it consists of.
+    pub async fn pending(&self, id: RequestId) -> Result<PendingAsk, Failure> {
+        let what = format!("there is nothing to approve under `{id}`");
+        let builder = self.http.get(self.url(&format!("/v1/requests/{id}")));
+        match self.exchange::<OutcomeBody>(builder).await? {
+            Ok(OutcomeBody::Pending {
+                rules,
+                stamp,
+                payload,
+                ..
+            }) => Ok(PendingAsk {
+                stamp: bytes("stamp", &stamp)?,
+                payload: bytes("payload", &payload)?,
+                rules,
+            }),
+            Ok(_) => Err(Failure::new(what).because("the request does not wait for approvals")),
+            Err((status, detail)) => Err(failed(&what, status, &detail)),
+        }
+    }
+
+    /// Hands in an approval.
+    pub async fn approve(&self, approval: &[u8]) -> Result<Answer, Failure> {
+        let body = ApprovalBody {
+            approval: hex::encode(approval),
+        };
+        self.outcome(self.http.post(self.url("/v1/approvals")).json(&body)).await
+    }
+
+    /// The charter in force, by the gateway's word.
+    pub async fn charter(&self) -> Result<Certificate<Charter>, Failure> {
+        let what = "the gateway did not show its charter";
+        let builder = self.http.get(self.url("/v1/charter"));
+        let body: CharterInForceBody = self.read(builder, what).await?;
+        Certificate::from_bytes(&bytes("charter", &body.charter)?)
+            .map_err(Failure::from_error(what))
+    }
+
+    /// Hands a charter to the nodes.
+    pub async fn submit_charter(
+        &self,
+        certificate: &Certificate<Charter>,
+    ) -> Result<CharterReport, Failure> {
+        let body = CharterBody {
+            charter: hex::encode(certificate.to_bytes()),
+        };
+        let builder = self.http.post(self.url("/v1/charter")).json(&body);
+        let body: CharterSubmittedBody = self.read(builder, "the charter was not accepted").await?;
+        let (refused, accepted): (Vec<_>, Vec<_>) =
+            body.replies.into_iter().partition(|r| r.refused.is_some());
+        Ok(CharterReport {
+            number: body.number.0,
+            accepted: accepted.into_iter().map(|r| r.node).collect(),
+            refused: refused.into_iter().map(|r| (r.node, r.refused.unwrap_or_default())).collect(),
+            missing: body.missing,
+        })
+    }
+
+    /// The certificates of all keys.
+    pub async fn keys(&self) -> Result<Vec<Vec<u8>>, Failure> {
+        let what = "the gateway did not list its keys";
+        let body: KeysBody = self.read(self.http.get(self.url("/v1/keys")), what).await?;
+        body.keys.iter().map(|k| bytes("certificate", &k.certificate)).collect()
+    }
+
+    /// How many nodes are connected to the gateway.
+    pub async fn nodes_up(&self) -> Result<usize, Failure> {
+        let what = "the gateway did not show its cluster";
+        let body: ClusterBody = self.read(self.http.get(self.url("/v1/cluster")), what).await?;
+        Ok(body.nodes.iter().filter(|n| n.up).count())
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    /// One exchange: the body, or the status and the gateway's words.
+    async fn exchange<T: DeserializeOwned>(
+        &self,
+        builder: reqwest::RequestBuilder,
+    ) -> Result<Result<T, (u16, Box<ErrorDetail>)>, Failure> {
+        let what = || format!("the gateway at {} does not answer", self.base);
+        let next = "check that it runs (`quoin dev`), and the address in `cluster.json`";
+        let sent = builder.send().await;
+        let answer = sent.map_err(|e| Failure::new(what()).because(e).next(next))?;
+        let status = answer.status();
+        let text = answer
+            .bytes()
+            .await
+            .map_err(|e| Failure::new(what()).because(e).next(next))?;
+        let strange = |e: serde_json::Error| {
+            Failure::new("the gateway's answer is not in its own form")
+                .because(format!("status {status}: {e}"))
+                .next("check that client and gateway are of one version")
+        };
+        if status.is_success() {
+            return serde_json::from_slice(&text).map(Ok).map_err(strange);
+        }
+        let body: ErrorBody = serde_json::from_slice(&text).map_err(strange)?;
+        Ok(Err((status.as_u16(), Box::new(body.error))))
+    }
+
+    async fn read<T: DeserializeOwned>(
+        &self,
+        builder: reqwest::RequestBuilder,
+        what: &str,
+    ) -> Result<T, Failure> {
+        let answered = self.exchange(builder).await?;
+        answered.map_err(|(status, detail)| failed(what, status, &detail))
+    }
+
+    async fn outcome(&self, builder: reqwest::RequestBuilder) -> Result<Answer, Failure> {
+        match self.exchange::<OutcomeBody>(builder).await? {
+            Ok(body) => answer_of(body),
+            Err((403, detail)) if detail.class == Class::Refused => {
+                let rule = detail.rule.map(|r| r.to_string());
+                Ok(Answer::Refused(Refused {
+                    rule: rule.unwrap_or(detail.field),
+                    message: detail.message,
+                    suggestion: detail.suggestion,
+                }))
+            }
+            Err((status, detail)) => Ok(Answer::Failed(status, detail)),
+        }
+    }
+}
+
+fn answer_of(body: OutcomeBody) -> Result<Answer, Failure> {
+    Ok(match body {
+        OutcomeBody::Signed {
+            signature,
+            recovery_id,
+            receipt,
+            transaction,
+            ..
+        } => {
+            let answers = answers(&receipt);
+            let (raw, hash) = match transaction {
+                Some(t) => (Some(prefixed("raw", &t.raw)?), Some(prefixed("hash", &t.hash)?)),
+                None => (None, None),
+            };
+            Answer::Signed(Box::new(SignedAnswer {
+                signature: array("signature", &bytes("signature", &signature)?)?,
+                recovery_id,
+                raw,
+                hash: hash.map(|h| array("hash", &h)).transpose()?,
+                signers: answers.iter().map(|a| a.boot.node.get()).collect(),
+                rules: answers.into_iter().next().map(|a| a.rules).unwrap_or_default(),
+            }))
+        }
+        OutcomeBody::KeyCreated { certificate, .. } => {
+            Answer::KeyCreated(bytes("certificate", &certificate)?)
+        }
+        OutcomeBody::Pending {
+            intent_hash, unmet, ..
+        } => Answer::Pending(PendingAnswer { intent_hash, unmet }),
+        OutcomeBody::InProgress { .. } => Answer::InProgress,
+    })
+}
+
+/// The signers' answers of a receipt; what does not read is left out, since it decides nothing.
+fn answers(receipt: &[String]) -> Vec<statements::Answer> {
+    let read = receipt.iter().filter_map(|text| {
+        let bytes = hex::decode(text).ok()?;
+        Some(Signed::<statements::Answer>::from_bytes(&bytes).ok()?.unverified().clone())
+    });
+    read.collect()
+}
+
+fn bytes(field: &str, text: &str) -> Result<Vec<u8>, Failure> {
+    hex::decode(text)
+        .map_err(Failure::from_error(format!("the gateway's `{field}` is not in hex")))
+}
+
+fn prefixed(field: &str, text: &str) -> Result<Vec<u8>, Failure> {
+    bytes(field, text.strip_prefix("0x").unwrap_or(text))
+}
+
+fn array<const N: usize>(field: &str, bytes: &[u8]) -> Result<[u8; N], Failure> {
+    bytes
+        .try_into()
+        .map_err(|_| Failure::new(format!("the gateway's `{field}` does not have {N} bytes")))
+}
+
+fn list(nodes: &[NodeIndex]) -> String {
+    let texts: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+    texts.join(", ")
+}
+
+fn failed(what: &str, status: u16, detail: &ErrorDetail) -> Failure {
+    let failure = Failure::new(what)
+        .because(format!("{} (field `{}`, status {status})", detail.message, detail.field))
+        .of_class(detail.class);
+    match status {
+        503 if detail.nodes.is_empty() => failure.next("ask again in a moment, with the same id"),
+        503 => failure.next(format!(
+            "bring nodes {} back, then ask again with the same request id",
+            list(&detail.nodes)
+        )),
+        409 => failure.next("use a fresh request id for another request"),
+        429 => failure.next("ask again later, with the same id"),
+        _ => failure,
+    }
+}
+
+impl Answer {
+    /// The answer as a failure to do `what`.
+    pub fn into_failure(self, what: &str) -> Failure {
+        match self {
+            Self::Refused(refused) => {
+                let failure = Failure::refused(format!("{what}: refused by rule `{}`", refused.rule))
+                    .because(refused.message);
+                match refused.suggestion {
+                    Some(rule) => failure.next(format!(
+                        "the smallest rule that would allow it, for `quoin charter apply \
+                         --add-rule FILE --as GOVERNOR,…`:\n\n{rule}"
+                    )),
+                    None => failure,
+                }
+            }
+            Self::Pending(pending) => {
+                Failure::refused(format!("{what}: it waits for approval"))
+                    .because(format!("missing: {}", pending.unmet.join(", ")))
+                    .next("`quoin approve REQUEST_ID --as PRINCIPAL`; then ask again with the same id")
+            }
+            Self::InProgress => {
+                Failure::new(format!("{what}: the request is still under way"))
+                    .next("ask again with the same request id")
+            }
+            Self::Failed(status, detail) => failed(what, status, &detail),
+            Self::Signed(_) | Self::KeyCreated(_) => {
+                Failure::new(format!("{what}: the gateway answered something else"))
+                    .exiting(Exit::Error)
+            }
+        }
+    }
+}
