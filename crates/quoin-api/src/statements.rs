@@ -119,12 +119,12 @@ pub struct Answer {
     /// The key.
     #[n(4)]
     pub key: KeyId,
-    /// The signers.
+    /// The signers; `None` for a local key, which its holder signs with alone.
     #[n(5)]
-    pub set: SignerSet,
-    /// The presignature that was consumed.
+    pub set: Option<SignerSet>,
+    /// The presignature that was consumed; `None` for a local key.
     #[n(6)]
-    pub presignature: PresignatureId,
+    pub presignature: Option<PresignatureId>,
     /// What the signers must agree on: batch, place, digest, tweak and nonce point.
     #[cbor(n(7), with = "minicbor::bytes")]
     pub view: [u8; 32],

@@ -39,9 +39,14 @@ pub async fn run(args: BenchArgs) -> Result<(), Failure> {
     if args.json {
         return say::json(&rows);
     }
-    say::line(format!("{:<10} {:>9} {:>9} {:>9}", "path", "p50 us", "p99 us", "x local"));
+    say::line(format!(
+        "{:<10} {:>9} {:>9} {:>9}",
+        "path", "p50 us", "p99 us", "x local"
+    ));
     for row in &rows {
-        let ratio = row.ratio_to_local.map_or_else(|| "-".to_owned(), |r| format!("{r:.2}"));
+        let ratio = row
+            .ratio_to_local
+            .map_or_else(|| "-".to_owned(), |r| format!("{r:.2}"));
         let (path, p50, p99) = (&row.path, row.p50_us, row.p99_us);
         say::line(format!("{path:<10} {p50:>9} {p99:>9} {ratio:>9}"));
     }
@@ -51,8 +56,9 @@ pub async fn run(args: BenchArgs) -> Result<(), Failure> {
 async fn measure(cluster: &mut Cluster, args: &BenchArgs) -> Result<Vec<Row>, Failure> {
     let session = cluster.ready().await?;
     let keys = ensure_keys(&session).await?;
-    let principal: PrincipalId =
-        FIRST_GOVERNOR.parse().map_err(Failure::from_error("bad principal"))?;
+    let principal: PrincipalId = FIRST_GOVERNOR
+        .parse()
+        .map_err(Failure::from_error("bad principal"))?;
     let identity = session.folder().principal(&principal)?;
     let bench = Bench {
         session: &session,
@@ -69,7 +75,10 @@ async fn measure(cluster: &mut Cluster, args: &BenchArgs) -> Result<Vec<Row>, Fa
 }
 
 fn rows(found: Vec<(String, Quantiles)>) -> Vec<Row> {
-    let local = found.iter().find(|(path, _)| path == "local").map(|(_, q)| q.p50_us);
+    let local = found
+        .iter()
+        .find(|(path, _)| path == "local")
+        .map(|(_, q)| q.p50_us);
     let ratio = |q: &Quantiles| {
         let local = local.filter(|l| *l > 0)?;
         // Microseconds of a request fit 52 bits by far.
@@ -90,9 +99,18 @@ mod tests {
 
     #[test]
     fn ratios_are_to_the_local_key_and_absent_without_one() {
-        let quantiles = |p50_us| Quantiles { p50_us, p99_us: p50_us };
-        let all = rows(vec![("local".into(), quantiles(200)), ("ecdsa".into(), quantiles(500))]);
+        let quantiles = |p50_us| Quantiles {
+            p50_us,
+            p99_us: p50_us,
+        };
+        let all = rows(vec![
+            ("local".into(), quantiles(200)),
+            ("ecdsa".into(), quantiles(500)),
+        ]);
         assert_eq!(all[1].ratio_to_local, Some(2.5));
-        assert_eq!(rows(vec![("ecdsa".into(), quantiles(500))])[0].ratio_to_local, None);
+        assert_eq!(
+            rows(vec![("ecdsa".into(), quantiles(500))])[0].ratio_to_local,
+            None
+        );
     }
 }

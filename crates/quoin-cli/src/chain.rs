@@ -91,16 +91,28 @@ impl ChainNode {
 
     /// An account's balance.
     pub async fn balance(&self, address: &str) -> Result<Amount, Failure> {
-        let wei = self.quantity("eth_getBalance", json!([address, "latest"])).await?;
+        let wei = self
+            .quantity("eth_getBalance", json!([address, "latest"]))
+            .await?;
         Ok(Amount::from(wei))
     }
 
     /// What the next transaction of an account needs.
     pub async fn next_transaction(&self, address: &str) -> Result<NextTransaction, Failure> {
-        let nonce = self.quantity("eth_getTransactionCount", json!([address, "pending"])).await?;
-        let block = self.call("eth_getBlockByNumber", json!(["latest", false])).await?;
-        let base = block.get("baseFeePerGas").and_then(parse_quantity).unwrap_or(0);
-        let tip = self.quantity("eth_maxPriorityFeePerGas", json!([])).await.unwrap_or(0);
+        let nonce = self
+            .quantity("eth_getTransactionCount", json!([address, "pending"]))
+            .await?;
+        let block = self
+            .call("eth_getBlockByNumber", json!(["latest", false]))
+            .await?;
+        let base = block
+            .get("baseFeePerGas")
+            .and_then(parse_quantity)
+            .unwrap_or(0);
+        let tip = self
+            .quantity("eth_maxPriorityFeePerGas", json!([]))
+            .await
+            .unwrap_or(0);
         Ok(NextTransaction {
             nonce: u64::try_from(nonce).map_err(Failure::from_error("the nonce is too large"))?,
             // Twice the base fee survives six full blocks in a row.
@@ -124,7 +136,9 @@ impl ChainNode {
     }
 
     async fn receipt(&self, hash: &str) -> Result<Option<Receipt>, Failure> {
-        let receipt = self.call("eth_getTransactionReceipt", json!([hash])).await?;
+        let receipt = self
+            .call("eth_getTransactionReceipt", json!([hash]))
+            .await?;
         let block = receipt.get("blockNumber").and_then(parse_quantity);
         Ok(block.map(|block| Receipt {
             hash: hash.to_owned(),
@@ -153,7 +167,13 @@ mod tests {
     #[test]
     fn quantities_are_hex_with_a_prefix() {
         assert_eq!(parse_quantity(&json!("0x7a69")), Some(31_337));
-        for bad in [json!("7a69"), json!(7), json!(null), json!("0x"), json!("0xzz")] {
+        for bad in [
+            json!("7a69"),
+            json!(7),
+            json!(null),
+            json!("0x"),
+            json!("0xzz"),
+        ] {
             assert_eq!(parse_quantity(&bad), None, "{bad}");
         }
     }

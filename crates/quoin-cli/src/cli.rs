@@ -67,7 +67,11 @@ impl DataArg {
     pub fn folder(&self) -> crate::folder::Folder {
         let default = || {
             let (data, dev) = (PathBuf::from("quoin-data"), PathBuf::from("quoin-dev"));
-            if !data.exists() && dev.exists() { dev } else { data }
+            if !data.exists() && dev.exists() {
+                dev
+            } else {
+                data
+            }
         };
         crate::folder::Folder::at(self.data.clone().unwrap_or_else(default))
     }
@@ -75,8 +79,10 @@ impl DataArg {
 
 /// `quoin dev`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  quoin dev\n  quoin dev --port 0 --data /tmp/cluster\n  \
-                        quoin dev --rpc http://127.0.0.1:8545\n  quoin dev --demo --json")]
+#[command(
+    after_help = "Examples:\n  quoin dev\n  quoin dev --port 0 --data /tmp/cluster\n  \
+                        quoin dev --rpc http://127.0.0.1:8545\n  quoin dev --demo --json"
+)]
 pub struct DevArgs {
     /// The data folder [default: ./quoin-dev; for --demo: a temporary one]
     #[arg(long, value_name = "DIR")]
@@ -126,16 +132,20 @@ pub struct GatewayArgs {
 #[derive(Debug, Subcommand)]
 pub enum InitCommand {
     /// Make a node's identity on its own host, and print the public part
-    #[command(after_help = "Example:\n  quoin init node --index 1 --listen 10.0.0.1:7101 \
-                            --peer 2=10.0.0.2:7101 --peer 3=10.0.0.3:7101 --dir ./node-1")]
+    #[command(
+        after_help = "Example:\n  quoin init node --index 1 --listen 10.0.0.1:7101 \
+                            --peer 2=10.0.0.2:7101 --peer 3=10.0.0.3:7101 --dir ./node-1"
+    )]
     Node(InitNodeArgs),
     /// Make a gateway's identity, and print the public part
     Gateway(InitGatewayArgs),
     /// Make a person's or agent's credential, and print the public part
     Principal(InitPrincipalArgs),
     /// Sign the genesis with the identities that are on this host
-    #[command(after_help = "Example:\n  quoin init genesis --charter charter.json --out \
-                            genesis.cbor --node ./node-1 --governor ./alice.key")]
+    #[command(
+        after_help = "Example:\n  quoin init genesis --charter charter.json --out \
+                            genesis.cbor --node ./node-1 --governor ./alice.key"
+    )]
     Genesis(InitGenesisArgs),
     /// Pin a cluster in a data folder, so that commands can talk to it
     Pin(InitPinArgs),
@@ -399,10 +409,12 @@ pub enum CharterCommand {
     /// Show the charter in force
     Show(CharterShowArgs),
     /// Sign the next charter and hand it to the nodes
-    #[command(after_help = "Examples:\n  quoin charter apply --add-rule rule.cedar --as alice,bob\n  \
+    #[command(
+        after_help = "Examples:\n  quoin charter apply --add-rule rule.cedar --as alice,bob\n  \
                             quoin charter apply --policies policies.cedar --as alice,bob\n  \
                             quoin charter show --json > charter.json  (edit it)\n  \
-                            quoin charter apply charter.json --as alice,bob")]
+                            quoin charter apply charter.json --as alice,bob"
+    )]
     Apply(CharterApplyArgs),
 }
 
@@ -430,7 +442,12 @@ pub struct CharterApplyArgs {
     #[arg(long, value_name = "FILE")]
     pub add_rule: Option<PathBuf>,
     /// The governors who sign
-    #[arg(long = "as", value_name = "GOVERNOR", value_delimiter = ',', required = true)]
+    #[arg(
+        long = "as",
+        value_name = "GOVERNOR",
+        value_delimiter = ',',
+        required = true
+    )]
     pub governors: Vec<PrincipalId>,
     /// Do not ask before signing
     #[arg(long)]
@@ -492,7 +509,9 @@ pub struct WithParentArgs {
 }
 
 fn node_index(text: &str) -> Result<NodeIndex, String> {
-    let number: u8 = text.parse().map_err(|_| "expected a number from 1 to 15".to_owned())?;
+    let number: u8 = text
+        .parse()
+        .map_err(|_| "expected a number from 1 to 15".to_owned())?;
     NodeIndex::new(number).ok_or_else(|| "expected a number from 1 to 15".to_owned())
 }
 
@@ -514,9 +533,8 @@ mod tests {
 
     #[test]
     fn a_transfer_needs_an_amount_and_one_payload_is_enough() {
-        let parse = |args: &[&str]| {
-            Cli::try_parse_from(["quoin", "sign", "--key", "k"].iter().chain(args))
-        };
+        let parse =
+            |args: &[&str]| Cli::try_parse_from(["quoin", "sign", "--key", "k"].iter().chain(args));
         assert!(parse(&["--transfer", "0xde", "--amount", "1"]).is_ok());
         assert!(parse(&["--transfer", "0xde"]).is_err());
         assert!(parse(&["--text", "a", "--message", "b"]).is_err());

@@ -5,9 +5,7 @@
 //! one place. Nothing in it is trusted that the pinned genesis does not lead to.
 
 use crate::failure::Failure;
-use quoin_core::{
-    Certificate, ClusterId, PrincipalId, RequestId, SecretBytes, SigningIdentity,
-};
+use quoin_core::{Certificate, ClusterId, PrincipalId, RequestId, SecretBytes, SigningIdentity};
 use quoin_policy::{Charter, Constitution, verify_genesis, verify_successor};
 use rand_core::{OsRng, RngCore};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -74,7 +72,10 @@ impl Folder {
             .write(true)
             .mode(0o600)
             .open(&path)
-            .map_err(Failure::from_error(format!("cannot open `{}`", path.display())))?;
+            .map_err(Failure::from_error(format!(
+                "cannot open `{}`",
+                path.display()
+            )))?;
         file.try_lock().map_err(|_| {
             Failure::new(format!("`{}` is in use", self.root.display()))
                 .because("another `quoin dev` runs on it")
@@ -107,9 +108,13 @@ impl Folder {
             "the genesis of this data folder does not verify",
         ))?;
         if cluster != pinned {
-            return Err(Failure::new("the genesis of this data folder is not the pinned one")
-                .because(format!("`cluster.json` pins {pinned}, the genesis is {cluster}"))
-                .next("restore `genesis.cbor` from whoever made the cluster"));
+            return Err(
+                Failure::new("the genesis of this data folder is not the pinned one")
+                    .because(format!(
+                        "`cluster.json` pins {pinned}, the genesis is {cluster}"
+                    ))
+                    .next("restore `genesis.cbor` from whoever made the cluster"),
+            );
         }
         loop {
             let path = self.charter_path(current.number().0.saturating_add(1));
@@ -136,8 +141,10 @@ impl Folder {
 
     fn certificate(&self, path: &Path) -> Result<Certificate<Charter>, Failure> {
         let bytes = read(path)?;
-        Certificate::from_bytes(&bytes)
-            .map_err(Failure::from_error(format!("`{}` is not a charter", path.display())))
+        Certificate::from_bytes(&bytes).map_err(Failure::from_error(format!(
+            "`{}` is not a charter",
+            path.display()
+        )))
     }
 
     /// The credential of a principal.
@@ -167,12 +174,18 @@ pub fn create_private(path: &Path) -> Result<(), Failure> {
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(Failure::from_error(format!("cannot make the folder `{}`", path.display())))
+        .map_err(Failure::from_error(format!(
+            "cannot make the folder `{}`",
+            path.display()
+        )))
 }
 
 /// Reads a file.
 pub fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    fs::read(path).map_err(Failure::from_error(format!("cannot read `{}`", path.display())))
+    fs::read(path).map_err(Failure::from_error(format!(
+        "cannot read `{}`",
+        path.display()
+    )))
 }
 
 /// Replaces a file in one step, so that a crash leaves the old or the new one.
@@ -197,14 +210,18 @@ pub fn write_file(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
 
 /// Reads a JSON file.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
-    serde_json::from_slice(&read(path)?)
-        .map_err(Failure::from_error(format!("`{}` is malformed", path.display())))
+    serde_json::from_slice(&read(path)?).map_err(Failure::from_error(format!(
+        "`{}` is malformed",
+        path.display()
+    )))
 }
 
 /// Writes a JSON file for its owner alone.
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Failure> {
-    let mut text = serde_json::to_vec_pretty(value)
-        .map_err(Failure::from_error(format!("cannot write `{}`", path.display())))?;
+    let mut text = serde_json::to_vec_pretty(value).map_err(Failure::from_error(format!(
+        "cannot write `{}`",
+        path.display()
+    )))?;
     text.push(b'\n');
     write_file(path, &text, 0o600)
 }

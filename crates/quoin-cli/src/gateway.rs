@@ -7,7 +7,9 @@
 use crate::clock;
 use crate::dev::create::GATEWAY_ID;
 use crate::failure::Failure;
-use crate::folder::{Folder, create_private, load_identity, read, read_json, write_file, write_json};
+use crate::folder::{
+    Folder, create_private, load_identity, read, read_json, write_file, write_json,
+};
 use quoin_core::{Certificate, CharterNumber, GatewayId, KeyName, NodeIndex, PrincipalId};
 use quoin_gateway::adapters::{CharterChain, ThresholdCombiner};
 use quoin_gateway::core::ports::Offer;
@@ -65,11 +67,16 @@ impl GatewayFile {
         rpc: Option<String>,
     ) -> Result<Self, Failure> {
         Ok(Self {
-            id: GATEWAY_ID.parse().map_err(Failure::from_error("bad gateway id"))?,
+            id: GATEWAY_ID
+                .parse()
+                .map_err(Failure::from_error("bad gateway id"))?,
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
             hosts: Vec::new(),
             genesis: PathBuf::from("../genesis.cbor"),
-            nodes: nodes.iter().map(|(node, address)| (*node, address.to_string())).collect(),
+            nodes: nodes
+                .iter()
+                .map(|(node, address)| (*node, address.to_string()))
+                .collect(),
             rpc,
             agents: Some(PathBuf::from("../agents.json")),
         })
@@ -106,7 +113,9 @@ impl AgentEntry {
         let mut token = [0u8; 16];
         OsRng.fill_bytes(&mut token);
         Ok(Self {
-            principal: principal.parse().map_err(Failure::from_error("bad principal"))?,
+            principal: principal
+                .parse()
+                .map_err(Failure::from_error("bad principal"))?,
             token: hex::encode(token),
             key_file: PathBuf::from(format!("principals/{principal}.key")),
             key: key.parse().map_err(Failure::from_error("bad key name"))?,
@@ -126,7 +135,9 @@ pub fn create_gateway(dir: &Path) -> Result<[u8; 32], Failure> {
     let what = || format!("cannot make a gateway in `{}`", dir.display());
     create_private(dir)?;
     let identity = TlsIdentity::generate().map_err(Failure::from_error(what()))?;
-    identity.save(&dir.join(TLS_FILE)).map_err(Failure::from_error(what()))?;
+    identity
+        .save(&dir.join(TLS_FILE))
+        .map_err(Failure::from_error(what()))?;
     Ok(identity.spki_hash().0)
 }
 
@@ -147,7 +158,10 @@ impl RunningGateway {
     /// Stops serving.
     pub async fn stop(&self) {
         self.watcher.abort();
-        self.server.lock().unwrap_or_else(PoisonError::into_inner).abort();
+        self.server
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .abort();
         // Lets connections that are being closed finish.
         tokio::task::yield_now().await;
     }
@@ -180,7 +194,9 @@ pub async fn start(dir: &Path) -> Result<RunningGateway, Failure> {
                 .because(e)
                 .next("stop what listens there, or take another port with `--port`")
         })?;
-    let address = listener.local_addr().map_err(Failure::from_error("cannot listen"))?;
+    let address = listener
+        .local_addr()
+        .map_err(Failure::from_error("cannot listen"))?;
     let metrics = Arc::new(Metrics::default());
     let core = Gateway::new(
         Config::default(),
@@ -196,7 +212,12 @@ pub async fn start(dir: &Path) -> Result<RunningGateway, Failure> {
         hosts: file.hosts.clone(),
     };
     let server = Arc::new(Mutex::new(face.serve(Vec::new())?));
-    let watcher = tokio::spawn(watch_agents(dir.to_owned(), file, face, Arc::clone(&server)));
+    let watcher = tokio::spawn(watch_agents(
+        dir.to_owned(),
+        file,
+        face,
+        Arc::clone(&server),
+    ));
     Ok(RunningGateway {
         address,
         server,
@@ -208,12 +229,12 @@ pub async fn start(dir: &Path) -> Result<RunningGateway, Failure> {
 fn charters(dir: &Path, file: &GatewayFile) -> Result<(CharterChain, Charter), Failure> {
     let genesis = read(&dir.join(&file.genesis))?;
     let malformed = "the genesis does not verify";
-    let certificate = Certificate::<Charter>::from_bytes(&genesis)
-        .map_err(Failure::from_error(malformed))?;
+    let certificate =
+        Certificate::<Charter>::from_bytes(&genesis).map_err(Failure::from_error(malformed))?;
     // The genesis in a gateway's own folder is what its operator pinned.
     let cluster = certificate.unverified().cluster_id();
-    let mut chain = CharterChain::from_genesis(&genesis, cluster)
-        .map_err(Failure::from_error(malformed))?;
+    let mut chain =
+        CharterChain::from_genesis(&genesis, cluster).map_err(Failure::from_error(malformed))?;
     for number in 1u64.. {
         let path = dir.join("charters").join(format!("{number}.cbor"));
         if !path.is_file() {
@@ -250,7 +271,10 @@ struct Face {
 impl Face {
     fn serve(&self, agents: Vec<Agent>) -> Result<JoinHandle<()>, Failure> {
         let what = "cannot serve HTTP";
-        let listener = self.listener.try_clone().map_err(Failure::from_error(what))?;
+        let listener = self
+            .listener
+            .try_clone()
+            .map_err(Failure::from_error(what))?;
         let listener =
             tokio::net::TcpListener::from_std(listener).map_err(Failure::from_error(what))?;
         let faces = Faces::new(self.handle.clone(), Arc::clone(&self.metrics), agents);

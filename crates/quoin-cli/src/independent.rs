@@ -37,9 +37,13 @@ fn recover<T: SignableTransaction<alloy_primitives::Signature>>(
     let (r, s) = compact.split_at_mut(32);
     r.copy_from_slice(&signature.r().to_be_bytes::<32>());
     s.copy_from_slice(&signature.s().to_be_bytes::<32>());
-    let parity = if signature.v() { RecoveryId::One } else { RecoveryId::Zero };
-    let signature = RecoverableSignature::from_compact(&compact, parity)
-        .map_err(Failure::from_error(what))?;
+    let parity = if signature.v() {
+        RecoveryId::One
+    } else {
+        RecoveryId::Zero
+    };
+    let signature =
+        RecoverableSignature::from_compact(&compact, parity).map_err(Failure::from_error(what))?;
     let key = Secp256k1::verification_only()
         .recover_ecdsa(Message::from_digest(digest), &signature)
         .map_err(Failure::from_error(what))?;

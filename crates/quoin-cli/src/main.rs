@@ -22,7 +22,9 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(run(cli.command)),
         Err(error) => Err(Failure::new("cannot start the runtime").because(error)),
@@ -54,9 +56,7 @@ async fn run(command: Command) -> Result<(), Failure> {
 }
 
 /// Runs a command until it is done or the person presses Ctrl-C.
-async fn interruptible(
-    work: impl Future<Output = Result<(), Failure>>,
-) -> Result<(), Failure> {
+async fn interruptible(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     tokio::select! {
         outcome = work => outcome,
         _ = tokio::signal::ctrl_c() => Err(Failure::interrupted()),

@@ -10,6 +10,7 @@ pub mod batch;
 pub mod combine;
 pub mod dkg;
 pub mod ecdsa;
+pub mod local;
 #[cfg(any(test, feature = "model"))]
 pub mod model;
 pub mod presign;
@@ -21,6 +22,7 @@ pub mod sign;
 
 pub use abort::{Abort, Class, Fault};
 pub use batch::{BatchHeader, Profile};
+pub use local::sign_local;
 pub use presign::{Answer, CombineFault, CombineReason, Presignature, SignFault};
 pub use roster::Roster;
 pub use round::{Advance, Inbox, Outbox, Round, RoundMessage};

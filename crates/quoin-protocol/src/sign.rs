@@ -8,7 +8,7 @@ use crate::combine::{ROOT_TWEAK, message_of};
 use crate::presign::{Answer, Presignature, SignFault};
 use crate::share::KeyShare;
 use quoin_chain::Digest;
-use quoin_core::{PresignatureId, SignerSet};
+use quoin_core::{CustodyMethod, PresignatureId, SignerSet};
 use quoin_policy::Warrant;
 
 /// A partial signature, and what it consumed.
@@ -35,7 +35,7 @@ pub fn sign(
     share: &KeyShare,
 ) -> Result<Signed, SignFault> {
     let public = &share.public;
-    if warrant.key() != Some(public.key) {
+    if warrant.key() != Some(public.key) || warrant.custody() != CustodyMethod::Mpc {
         return Err(SignFault::WrongShare);
     }
     let digest = warrant.decoded().digest();

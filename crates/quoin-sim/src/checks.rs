@@ -91,7 +91,9 @@ impl Checks {
     /// A node sends a partial signature. `digest` is what it signed, as the workload knows it.
     pub fn on_answer(&mut self, cluster: &Cluster, answer: &Answer, digest: &[u8]) {
         let node = answer.boot.node;
-        let id = answer.presignature;
+        let (Some(id), Some(set)) = (answer.presignature, &answer.set) else {
+            return;
+        };
         if !self.consumed.get(&node).is_some_and(|c| c.contains(&id)) {
             self.violations
                 .push(Violation::AnsweredBeforeDurable(node, id));
@@ -111,8 +113,7 @@ impl Checks {
             body: a.partial.clone(),
         };
         let (one, two) = (read(first), read(answer));
-        let share =
-            quoin_protocol::model::extract(&answer.set, node, (before, &one), (digest, &two));
+        let share = quoin_protocol::model::extract(set, node, (before, &one), (digest, &two));
         if share.is_some() && cluster.key.public_share(node).is_some() {
             self.violations.push(Violation::ShareExtracted(node));
         }
@@ -175,11 +176,11 @@ mod tests {
             },
             request_id: RequestId([1; 16]),
             key: quoin_core::KeyId([7; 16]),
-            set: SignerSet::from_ascending(vec![node, NodeIndex::new(2).unwrap()]).unwrap(),
-            presignature: PresignatureId {
+            set: SignerSet::from_ascending(vec![node, NodeIndex::new(2).unwrap()]),
+            presignature: Some(PresignatureId {
                 batch: BatchHash([3; 32]),
                 index: 0,
-            },
+            }),
             view: [partial; 32],
             partial: vec![partial],
             charter_hash: CharterHash([0; 32]),
@@ -215,7 +216,7 @@ mod tests {
     #[test]
     fn a_second_answer_is_found() {
         let mut checks = Checks::default();
-        let id = answer(1).presignature;
+        let id = answer(1).presignature.unwrap();
         checks
             .consumed
             .entry(NodeIndex::new(1).unwrap())

@@ -55,7 +55,7 @@ impl Schedule {
     }
 
     /// The next thing to happen.
-    pub fn next(&mut self) -> Option<(TimeMs, Scheduled)> {
+    pub fn pop(&mut self) -> Option<(TimeMs, Scheduled)> {
         self.queue.pop_first().map(|((when, _), what)| (when, what))
     }
 }

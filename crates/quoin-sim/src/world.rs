@@ -191,7 +191,7 @@ impl World {
             self.schedule.at(when, Scheduled::Work(place));
         }
         let end = BEGIN.plus(STORM_MS + CALM_MS);
-        while let Some((when, what)) = self.schedule.next() {
+        while let Some((when, what)) = self.schedule.pop() {
             self.now = when;
             if when > end || (self.calm && self.all_settled()) {
                 break;
@@ -564,19 +564,16 @@ impl World {
             || format!("request {id}: {kind}"),
             kind.as_bytes(),
         );
-        match outcome {
+        let count = match outcome {
             gateway::Outcome::Signed(signed) => {
                 self.checks.on_signed(&self.cluster, work, &signed.finished);
-                if self.settled.insert(place, kind).is_none() {
-                    self.signed += 1;
-                }
+                &mut self.signed
             }
-            gateway::Outcome::Refused(_) | gateway::Outcome::Conflict(_) => {
-                if self.settled.insert(place, kind).is_none() {
-                    self.refused += 1;
-                }
-            }
-            _ => {}
+            gateway::Outcome::Refused(_) | gateway::Outcome::Conflict(_) => &mut self.refused,
+            _ => return,
+        };
+        if self.settled.insert(place, kind).is_none() {
+            *count += 1;
         }
     }
 

@@ -38,13 +38,18 @@ impl VerifiedKey {
             return Err(refused.because("its certificate is for another cluster"));
         }
         let charter = constitution.charter();
-        let nodes: BTreeMap<_, _> =
-            charter.nodes.iter().map(|n| (n.index, n.credential.clone())).collect();
+        let nodes: BTreeMap<_, _> = charter
+            .nodes
+            .iter()
+            .map(|n| (n.index, n.credential.clone()))
+            .collect();
         if let Err(fault) = verify_certificate(&certificate, &nodes) {
             return Err(refused.because(format!("key `{}`: {fault}", public.name)));
         }
-        let addresses = addresses(&public, chain_id)
-            .map_err(Failure::from_error(format!("key `{}` has no address", public.name)))?;
+        let addresses = addresses(&public, chain_id).map_err(Failure::from_error(format!(
+            "key `{}` has no address",
+            public.name
+        )))?;
         Ok(Self {
             public,
             addresses,
@@ -57,17 +62,17 @@ impl VerifiedKey {
         &self.public
     }
 
-    /// Its addresses.
-    pub fn addresses(&self) -> &[NamedAddress] {
-        &self.addresses
-    }
-
     /// The account of the key on a chain.
     pub fn account(&self, chain: ChainId) -> Result<Account, Failure> {
-        let text = self.addresses.first().map(|a| a.address.as_str()).unwrap_or_default();
-        let address: Address = text
-            .parse()
-            .map_err(Failure::from_error(format!("key `{}` has no address", self.public.name)))?;
+        let text = self
+            .addresses
+            .first()
+            .map(|a| a.address.as_str())
+            .unwrap_or_default();
+        let address: Address = text.parse().map_err(Failure::from_error(format!(
+            "key `{}` has no address",
+            self.public.name
+        )))?;
         Ok(Account { chain, address })
     }
 
@@ -111,8 +116,11 @@ impl KeyView {
     /// One line for people.
     pub fn line(&self) -> String {
         let scheme = scheme_name(self.scheme);
-        let addresses: Vec<String> =
-            self.addresses.iter().map(|a| format!("{} {}", a.chain, a.address)).collect();
+        let addresses: Vec<String> = self
+            .addresses
+            .iter()
+            .map(|a| format!("{} {}", a.chain, a.address))
+            .collect();
         let nodes: Vec<String> = self.certified_by.iter().map(ToString::to_string).collect();
         format!(
             "{:<14} {scheme:<8} {:<9} {}  (certified by nodes {})",

@@ -16,7 +16,7 @@ use quoin_chain::Decoded;
 use quoin_core::cbor::{self, Version};
 use quoin_core::stamp::Account;
 use quoin_core::{
-    CharterNumber, CustodyMethod, KeyId, Payload, PrincipalId, Purpose, RequestId, Signed,
+    CustodyMethod, KeyId, Payload, PrincipalId, Purpose, RequestId, Signed,
     SigningIdentity, Stamp,
 };
 use quoin_policy::{Constitution, verify_successor};
@@ -157,7 +157,10 @@ impl Session {
         let chain_id = self.file.chain_id;
         let verify =
             |bytes: &Vec<u8>| VerifiedKey::from_certificate(bytes, &self.constitution, chain_id);
-        let mut keys = certificates.iter().map(verify).collect::<Result<Vec<_>, _>>()?;
+        let mut keys = certificates
+            .iter()
+            .map(verify)
+            .collect::<Result<Vec<_>, _>>()?;
         keys.sort_by(|a, b| a.public().name.cmp(&b.public().name));
         Ok(keys)
     }
@@ -165,12 +168,20 @@ impl Session {
     /// The key with this name, verified.
     pub async fn key(&self, name: &str) -> Result<VerifiedKey, Failure> {
         let keys = self.keys().await?;
-        let names: Vec<String> = keys.iter().map(|k| format!("`{}`", k.public().name)).collect();
+        let names: Vec<String> = keys
+            .iter()
+            .map(|k| format!("`{}`", k.public().name))
+            .collect();
         let found = keys.into_iter().find(|k| k.public().name.as_str() == name);
         found.ok_or_else(|| {
             Failure::new(format!("there is no key `{name}`"))
-                .because(format!("the cluster's keys are {}", or_none(&names.join(", "))))
-                .next(format!("`quoin key create {name} --scheme ecdsa --purpose trading`"))
+                .because(format!(
+                    "the cluster's keys are {}",
+                    or_none(&names.join(", "))
+                ))
+                .next(format!(
+                    "`quoin key create {name} --scheme ecdsa --purpose trading`"
+                ))
         })
     }
 
@@ -208,12 +219,9 @@ impl Session {
     /// Asks, and asks again under the same id while the cluster cannot answer.
     pub async fn ask(&self, request: &Stamped) -> Result<Answer, Failure> {
         let (stamp, payload) = (request.stamp.to_bytes(), request.payload_bytes());
-        self.gateway.ask_patiently(&stamp, &payload, RETRY_LIMIT).await
-    }
-
-    /// The number of the charter in force.
-    pub fn charter_number(&self) -> CharterNumber {
-        self.constitution.number()
+        self.gateway
+            .ask_patiently(&stamp, &payload, RETRY_LIMIT)
+            .await
     }
 }
 

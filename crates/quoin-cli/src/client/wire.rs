@@ -7,7 +7,7 @@ use quoin_api::http::{
     ErrorDetail, KeysBody, OutcomeBody, RequestBody,
 };
 use quoin_api::statements;
-use quoin_core::{Certificate, Class, IntentHash, NodeIndex, RequestId, RuleId, Signed};
+use quoin_core::{Certificate, Class, NodeIndex, RequestId, RuleId, Signed};
 use quoin_policy::Charter;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,8 +19,9 @@ const EXCHANGE_LIMIT: Duration = Duration::from_secs(75);
 /// An HTTP client. For addresses of this machine no proxy is asked, whatever the environment says.
 pub fn http_client(url: &str, limit: Duration) -> Result<reqwest::Client, Failure> {
     let what = "cannot set up HTTP";
-    let parsed: reqwest::Url =
-        url.parse().map_err(Failure::from_error(format!("`{url}` is not an address")))?;
+    let parsed: reqwest::Url = url
+        .parse()
+        .map_err(Failure::from_error(format!("`{url}` is not an address")))?;
     let local = matches!(parsed.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
     let builder = reqwest::Client::builder().timeout(limit).tcp_nodelay(true);
     let builder = if local { builder.no_proxy() } else { builder };
@@ -71,8 +72,6 @@ pub struct SignedAnswer {
 /// What a pending request waits for.
 #[derive(Debug)]
 pub struct PendingAnswer {
-    /// What approvals sign.
-    pub intent_hash: IntentHash,
     /// What is missing.
     pub unmet: Vec<String>,
 }
@@ -115,13 +114,19 @@ pub struct CharterReport {
 impl CharterReport {
     /// One line for people.
     pub fn line(&self) -> String {
-        let mut text = format!("charter {} is in force on nodes {}", self.number, list(&self.accepted));
+        let mut text = format!(
+            "charter {} is in force on nodes {}",
+            self.number,
+            list(&self.accepted)
+        );
         for (node, why) in &self.refused {
             text.push_str(&format!("; node {node} refused: {why}"));
         }
         if !self.missing.is_empty() {
             let missing = list(&self.missing);
-            text.push_str(&format!("; nodes {missing} were not reached and will get it from the others"));
+            text.push_str(&format!(
+                "; nodes {missing} were not reached and will get it from the others"
+            ));
         }
         text
     }
@@ -163,11 +168,6 @@ impl Gateway {
         }
     }
 
-    /// What became of a request.
-    pub async fn query(&self, id: RequestId) -> Result<Answer, Failure> {
-        self.outcome(self.http.get(self.url(&format!("/v1/requests/{id}")))).await
-    }
-
     /// A request that waits for approvals, with what it consists of.
     pub async fn pending(&self, id: RequestId) -> Result<PendingAsk, Failure> {
         let what = format!("there is nothing to approve under `{id}`");
@@ -193,7 +193,8 @@ impl Gateway {
         let body = ApprovalBody {
             approval: hex::encode(approval),
         };
-        self.outcome(self.http.post(self.url("/v1/approvals")).json(&body)).await
+        self.outcome(self.http.post(self.url("/v1/approvals")).json(&body))
+            .await
     }
 
     /// The charter in force, by the gateway's word.
@@ -220,7 +221,10 @@ impl Gateway {
         Ok(CharterReport {
             number: body.number.0,
             accepted: accepted.into_iter().map(|r| r.node).collect(),
-            refused: refused.into_iter().map(|r| (r.node, r.refused.unwrap_or_default())).collect(),
+            refused: refused
+                .into_iter()
+                .map(|r| (r.node, r.refused.unwrap_or_default()))
+                .collect(),
             missing: body.missing,
         })
     }
@@ -229,13 +233,18 @@ impl Gateway {
     pub async fn keys(&self) -> Result<Vec<Vec<u8>>, Failure> {
         let what = "the gateway did not list its keys";
         let body: KeysBody = self.read(self.http.get(self.url("/v1/keys")), what).await?;
-        body.keys.iter().map(|k| bytes("certificate", &k.certificate)).collect()
+        body.keys
+            .iter()
+            .map(|k| bytes("certificate", &k.certificate))
+            .collect()
     }
 
     /// How many nodes are connected to the gateway.
     pub async fn nodes_up(&self) -> Result<usize, Failure> {
         let what = "the gateway did not show its cluster";
-        let body: ClusterBody = self.read(self.http.get(self.url("/v1/cluster")), what).await?;
+        let body: ClusterBody = self
+            .read(self.http.get(self.url("/v1/cluster")), what)
+            .await?;
         Ok(body.nodes.iter().filter(|n| n.up).count())
     }
 
@@ -305,7 +314,10 @@ fn answer_of(body: OutcomeBody) -> Result<Answer, Failure> {
         } => {
             let answers = answers(&receipt);
             let (raw, hash) = match transaction {
-                Some(t) => (Some(prefixed("raw", &t.raw)?), Some(prefixed("hash", &t.hash)?)),
+                Some(t) => (
+                    Some(prefixed("raw", &t.raw)?),
+                    Some(prefixed("hash", &t.hash)?),
+                ),
                 None => (None, None),
             };
             Answer::Signed(Box::new(SignedAnswer {
@@ -314,15 +326,17 @@ fn answer_of(body: OutcomeBody) -> Result<Answer, Failure> {
                 raw,
                 hash: hash.map(|h| array("hash", &h)).transpose()?,
                 signers: answers.iter().map(|a| a.boot.node.get()).collect(),
-                rules: answers.into_iter().next().map(|a| a.rules).unwrap_or_default(),
+                rules: answers
+                    .into_iter()
+                    .next()
+                    .map(|a| a.rules)
+                    .unwrap_or_default(),
             }))
         }
         OutcomeBody::KeyCreated { certificate, .. } => {
             Answer::KeyCreated(bytes("certificate", &certificate)?)
         }
-        OutcomeBody::Pending {
-            intent_hash, unmet, ..
-        } => Answer::Pending(PendingAnswer { intent_hash, unmet }),
+        OutcomeBody::Pending { unmet, .. } => Answer::Pending(PendingAnswer { unmet }),
         OutcomeBody::InProgress { .. } => Answer::InProgress,
     })
 }
@@ -331,14 +345,20 @@ fn answer_of(body: OutcomeBody) -> Result<Answer, Failure> {
 fn answers(receipt: &[String]) -> Vec<statements::Answer> {
     let read = receipt.iter().filter_map(|text| {
         let bytes = hex::decode(text).ok()?;
-        Some(Signed::<statements::Answer>::from_bytes(&bytes).ok()?.unverified().clone())
+        Some(
+            Signed::<statements::Answer>::from_bytes(&bytes)
+                .ok()?
+                .unverified()
+                .clone(),
+        )
     });
     read.collect()
 }
 
 fn bytes(field: &str, text: &str) -> Result<Vec<u8>, Failure> {
-    hex::decode(text)
-        .map_err(Failure::from_error(format!("the gateway's `{field}` is not in hex")))
+    hex::decode(text).map_err(Failure::from_error(format!(
+        "the gateway's `{field}` is not in hex"
+    )))
 }
 
 fn prefixed(field: &str, text: &str) -> Result<Vec<u8>, Failure> {
@@ -358,7 +378,10 @@ fn list(nodes: &[NodeIndex]) -> String {
 
 fn failed(what: &str, status: u16, detail: &ErrorDetail) -> Failure {
     let failure = Failure::new(what)
-        .because(format!("{} (field `{}`, status {status})", detail.message, detail.field))
+        .because(format!(
+            "{} (field `{}`, status {status})",
+            detail.message, detail.field
+        ))
         .of_class(detail.class);
     match status {
         503 if detail.nodes.is_empty() => failure.next("ask again in a moment, with the same id"),
@@ -377,8 +400,9 @@ impl Answer {
     pub fn into_failure(self, what: &str) -> Failure {
         match self {
             Self::Refused(refused) => {
-                let failure = Failure::refused(format!("{what}: refused by rule `{}`", refused.rule))
-                    .because(refused.message);
+                let failure =
+                    Failure::refused(format!("{what}: refused by rule `{}`", refused.rule))
+                        .because(refused.message);
                 match refused.suggestion {
                     Some(rule) => failure.next(format!(
                         "the smallest rule that would allow it, for `quoin charter apply \
@@ -387,15 +411,11 @@ impl Answer {
                     None => failure,
                 }
             }
-            Self::Pending(pending) => {
-                Failure::refused(format!("{what}: it waits for approval"))
-                    .because(format!("missing: {}", pending.unmet.join(", ")))
-                    .next("`quoin approve REQUEST_ID --as PRINCIPAL`; then ask again with the same id")
-            }
-            Self::InProgress => {
-                Failure::new(format!("{what}: the request is still under way"))
-                    .next("ask again with the same request id")
-            }
+            Self::Pending(pending) => Failure::refused(format!("{what}: it waits for approval"))
+                .because(format!("missing: {}", pending.unmet.join(", ")))
+                .next("`quoin approve REQUEST_ID --as PRINCIPAL`; then ask again with the same id"),
+            Self::InProgress => Failure::new(format!("{what}: the request is still under way"))
+                .next("ask again with the same request id"),
             Self::Failed(status, detail) => failed(what, status, &detail),
             Self::Signed(_) | Self::KeyCreated(_) => {
                 Failure::new(format!("{what}: the gateway answered something else"))

@@ -43,7 +43,10 @@ pub async fn run(args: ApproveArgs) -> Result<(), Failure> {
             Ok(())
         }
         Answer::Pending(pending) => {
-            say::line(format!("approved; still missing: {}", pending.unmet.join(", ")));
+            say::line(format!(
+                "approved; still missing: {}",
+                pending.unmet.join(", ")
+            ));
             Ok(())
         }
         Answer::InProgress => {
@@ -115,8 +118,14 @@ impl Read {
         let mut lines = vec![
             format!("request   {}", self.stamp.request_id),
             format!("asked by  {}", self.stamp.principal),
-            format!("key       {} ({})", self.key_name, self.stamp.account.address),
-            format!("meaning   {}", summary(session.constitution(), self.decoded.intent())),
+            format!(
+                "key       {} ({})",
+                self.key_name, self.stamp.account.address
+            ),
+            format!(
+                "meaning   {}",
+                summary(session.constitution(), self.decoded.intent())
+            ),
         ];
         if let Some(fee) = &self.decoded.intent().fee_max {
             lines.push(format!("fee       at most {} of {}", fee.amount, fee.asset));

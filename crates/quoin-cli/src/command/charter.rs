@@ -29,8 +29,15 @@ async fn show(args: CharterShowArgs) -> Result<(), Failure> {
         return say::json(charter);
     }
     say::line(format!("cluster    {}", constitution.cluster()));
-    say::line(format!("words      {}", cluster_words(&constitution.cluster())));
-    say::line(format!("charter    {} ({})", charter.number.0, constitution.hash()));
+    say::line(format!(
+        "words      {}",
+        cluster_words(&constitution.cluster())
+    ));
+    say::line(format!(
+        "charter    {} ({})",
+        charter.number.0,
+        constitution.hash()
+    ));
     say::line(format!(
         "nodes      {} of {} sign",
         charter.threshold,
@@ -38,7 +45,11 @@ async fn show(args: CharterShowArgs) -> Result<(), Failure> {
     ));
     for principal in &charter.principals {
         let roles: Vec<&str> = principal.roles.iter().map(|r| r.as_str()).collect();
-        say::line(format!("principal  {} ({})", principal.id, roles.join(", ")));
+        say::line(format!(
+            "principal  {} ({})",
+            principal.id,
+            roles.join(", ")
+        ));
     }
     for budget in &charter.budgets {
         say::line(format!("budget     {}", budget_line(budget)?));
@@ -53,7 +64,11 @@ async fn apply(args: CharterApplyArgs) -> Result<(), Failure> {
     for line in difference(session.constitution().charter(), &next)? {
         say::progress(line);
     }
-    let question = format!("Sign charter {} as {}?", next.number.0, names(&args.governors));
+    let question = format!(
+        "Sign charter {} as {}?",
+        next.number.0,
+        names(&args.governors)
+    );
     say::confirmed(&question, args.yes)?;
     let report = sign_and_submit(&mut session, next, &args.governors).await?;
     if args.json {
@@ -96,8 +111,10 @@ pub async fn sign_and_submit(
 fn next_charter(session: &Session, args: &CharterApplyArgs) -> Result<Charter, Failure> {
     let current = session.constitution().charter();
     let text = |path: &std::path::Path| {
-        String::from_utf8(read(path)?)
-            .map_err(Failure::from_error(format!("`{}` is not text", path.display())))
+        String::from_utf8(read(path)?).map_err(Failure::from_error(format!(
+            "`{}` is not text",
+            path.display()
+        )))
     };
     let changed = match (&args.file, &args.policies, &args.add_rule) {
         (Some(file), _, _) => read_json::<Charter>(file)?,
@@ -135,11 +152,19 @@ pub fn successor(session: &Session, charter: Charter) -> Charter {
 fn difference(old: &Charter, new: &Charter) -> Result<Vec<String>, Failure> {
     let mut lines = vec![format!("charter {} → {}", old.number.0, new.number.0)];
     let policies = |c: &Charter| -> Vec<String> {
-        c.policies.lines().map(|l| l.trim_end().to_owned()).filter(|l| !l.is_empty()).collect()
+        c.policies
+            .lines()
+            .map(|l| l.trim_end().to_owned())
+            .filter(|l| !l.is_empty())
+            .collect()
     };
     lines.extend(sides("", &policies(old), &policies(new)));
-    let budgets =
-        |c: &Charter| c.budgets.iter().map(budget_line).collect::<Result<Vec<_>, Failure>>();
+    let budgets = |c: &Charter| {
+        c.budgets
+            .iter()
+            .map(budget_line)
+            .collect::<Result<Vec<_>, Failure>>()
+    };
     lines.extend(sides("budget ", &budgets(old)?, &budgets(new)?));
     let rest = [
         ("nodes", old.nodes != new.nodes),
@@ -147,10 +172,20 @@ fn difference(old: &Charter, new: &Charter) -> Result<Vec<String>, Failure> {
         ("principals", old.principals != new.principals),
         ("assets", old.assets != new.assets),
         ("address book", old.book != new.book),
-        ("threshold", (old.threshold, old.f_tol) != (new.threshold, new.f_tol)),
-        ("governor quorum", old.governor_quorum != new.governor_quorum),
+        (
+            "threshold",
+            (old.threshold, old.f_tol) != (new.threshold, new.f_tol),
+        ),
+        (
+            "governor quorum",
+            old.governor_quorum != new.governor_quorum,
+        ),
     ];
-    lines.extend(rest.iter().filter(|(_, changed)| *changed).map(|(what, _)| format!("~ {what}")));
+    lines.extend(
+        rest.iter()
+            .filter(|(_, changed)| *changed)
+            .map(|(what, _)| format!("~ {what}")),
+    );
     if lines.len() == 1 {
         lines.push("  nothing changes but the number".to_owned());
     }
@@ -159,8 +194,14 @@ fn difference(old: &Charter, new: &Charter) -> Result<Vec<String>, Failure> {
 
 fn sides(label: &str, old: &[String], new: &[String]) -> Vec<String> {
     let (before, after): (BTreeSet<_>, BTreeSet<_>) = (old.iter().collect(), new.iter().collect());
-    let gone = old.iter().filter(|l| !after.contains(l)).map(|l| format!("- {label}{l}"));
-    let come = new.iter().filter(|l| !before.contains(l)).map(|l| format!("+ {label}{l}"));
+    let gone = old
+        .iter()
+        .filter(|l| !after.contains(l))
+        .map(|l| format!("- {label}{l}"));
+    let come = new
+        .iter()
+        .filter(|l| !before.contains(l))
+        .map(|l| format!("+ {label}{l}"));
     gone.chain(come).collect()
 }
 

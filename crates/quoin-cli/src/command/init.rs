@@ -29,13 +29,23 @@ pub fn run(command: InitCommand) -> Result<(), Failure> {
 }
 
 fn node(args: InitNodeArgs) -> Result<(), Failure> {
-    let what = || format!("cannot make node {} in `{}`", args.index, args.dir.display());
+    let what = || {
+        format!(
+            "cannot make node {} in `{}`",
+            args.index,
+            args.dir.display()
+        )
+    };
     let public =
         quoin_node::run::create_identity(&args.dir).map_err(Failure::from_error(what()))?;
     let file = NodeFile {
         index: args.index,
         listen: args.listen,
-        peers: args.peers.into_iter().filter(|(index, _)| *index != args.index).collect(),
+        peers: args
+            .peers
+            .into_iter()
+            .filter(|(index, _)| *index != args.index)
+            .collect(),
         genesis: args.genesis,
         key_file: None,
         passphrase_file: None,
@@ -77,8 +87,9 @@ fn genesis(args: &InitGenesisArgs) -> Result<(), Failure> {
         Certificate::unsigned(charter)
     };
     for dir in &args.nodes {
-        quoin_node::run::sign_genesis(dir, &mut certificate)
-            .map_err(Failure::from_error(format!("the node in `{}` cannot sign", dir.display())))?;
+        quoin_node::run::sign_genesis(dir, &mut certificate).map_err(Failure::from_error(
+            format!("the node in `{}` cannot sign", dir.display()),
+        ))?;
     }
     for path in &args.governors {
         certificate.endorse(&load_identity(path)?);
@@ -105,14 +116,18 @@ fn genesis(args: &InitGenesisArgs) -> Result<(), Failure> {
 /// A genesis that others have signed already; it must be of the same charter.
 fn started(args: &InitGenesisArgs, charter: &Charter) -> Result<Certificate<Charter>, Failure> {
     let bytes = read(&args.out)?;
-    let certificate = Certificate::from_bytes(&bytes)
-        .map_err(Failure::from_error(format!("`{}` is no genesis", args.out.display())))?;
+    let certificate = Certificate::from_bytes(&bytes).map_err(Failure::from_error(format!(
+        "`{}` is no genesis",
+        args.out.display()
+    )))?;
     if certificate.unverified() == charter {
         return Ok(certificate);
     }
-    Err(Failure::new(format!("`{}` is of another charter", args.out.display()))
-        .because(format!("it differs from `{}`", args.charter.display()))
-        .next("compare the two; a signature is worth only what its charter says"))
+    Err(
+        Failure::new(format!("`{}` is of another charter", args.out.display()))
+            .because(format!("it differs from `{}`", args.charter.display()))
+            .next("compare the two; a signature is worth only what its charter says"),
+    )
 }
 
 /// Who has not signed yet.
@@ -132,14 +147,18 @@ fn missing_signers(certificate: &Certificate<Charter>) -> Vec<String> {
 
 fn pin(args: InitPinArgs) -> Result<(), Failure> {
     let bytes = read(&args.genesis)?;
-    let certificate = Certificate::from_bytes(&bytes)
-        .map_err(Failure::from_error(format!("`{}` is no genesis", args.genesis.display())))?;
-    let (_, cluster) = verify_genesis(&certificate)
-        .map_err(Failure::from_error("the genesis does not verify"))?;
+    let certificate = Certificate::from_bytes(&bytes).map_err(Failure::from_error(format!(
+        "`{}` is no genesis",
+        args.genesis.display()
+    )))?;
+    let (_, cluster) =
+        verify_genesis(&certificate).map_err(Failure::from_error("the genesis does not verify"))?;
     let folder = Folder::at(&args.data);
     if folder.is_initialised() {
-        return Err(Failure::new(format!("`{}` pins a cluster already", args.data.display()))
-            .next("name another folder with `--data`"));
+        return Err(
+            Failure::new(format!("`{}` pins a cluster already", args.data.display()))
+                .next("name another folder with `--data`"),
+        );
     }
     folder.create()?;
     write_file(&folder.path("genesis.cbor"), &bytes, 0o600)?;
@@ -151,6 +170,9 @@ fn pin(args: InitPinArgs) -> Result<(), Failure> {
         dev: false,
     })?;
     say::line(format!("pinned {cluster}"));
-    say::line(format!("compare these words with the other operators: {}", cluster_words(&cluster)));
+    say::line(format!(
+        "compare these words with the other operators: {}",
+        cluster_words(&cluster)
+    ));
     Ok(())
 }

@@ -75,8 +75,10 @@ pub fn check(folder: &Folder, only: Option<NodeIndex>) -> Result<Vec<NodeReport>
         .filter(|(_, path)| path.is_file())
         .collect();
     if journals.is_empty() {
-        return Err(Failure::new(format!("`{}` holds no journal", folder.root().display()))
-            .next("name the folder that has `node-1`, `node-2` … with `--data`"));
+        return Err(
+            Failure::new(format!("`{}` holds no journal", folder.root().display()))
+                .next("name the folder that has `node-1`, `node-2` … with `--data`"),
+        );
     }
     let mut witnesses: BTreeMap<NodeIndex, Vec<Witness>> = BTreeMap::new();
     for (by, path) in &journals {
@@ -84,7 +86,9 @@ pub fn check(folder: &Folder, only: Option<NodeIndex>) -> Result<Vec<NodeReport>
             witnesses.entry(of).or_default().push(witness);
         }
     }
-    let wanted = journals.iter().filter(|(node, _)| only.is_none_or(|o| o == *node));
+    let wanted = journals
+        .iter()
+        .filter(|(node, _)| only.is_none_or(|o| o == *node));
     wanted
         .map(|(node, path)| {
             let seen = witnesses.get(node).map(Vec::as_slice).unwrap_or_default();
@@ -98,7 +102,9 @@ pub fn check(folder: &Folder, only: Option<NodeIndex>) -> Result<Vec<NodeReport>
 
 /// Where a node's journal lies in a data folder.
 fn journal_path(folder: &Folder, node: NodeIndex) -> PathBuf {
-    folder.path(format!("node-{node}")).join(quoin_node::run::JOURNAL_FILE)
+    folder
+        .path(format!("node-{node}"))
+        .join(quoin_node::run::JOURNAL_FILE)
 }
 
 /// The heads of other nodes that a journal holds, each in a heartbeat that its node signed.
@@ -187,7 +193,9 @@ fn show(report: &[NodeReport], args: &JournalVerifyArgs) -> Result<(), Failure> 
             continue;
         }
         for fault in &node.faults {
-            let place = fault.record.map_or_else(String::new, |r| format!(" at record {r}"));
+            let place = fault
+                .record
+                .map_or_else(String::new, |r| format!(" at record {r}"));
             say::line(format!("node {index}: BROKEN{place}: {}", fault.why));
         }
     }

@@ -85,8 +85,10 @@ pub async fn create_key(
     if (&public.name, public.scheme, public.purpose)
         != (&wanted.name, wanted.scheme, wanted.purpose)
     {
-        return Err(Failure::new("the gateway answered with the certificate of another key")
-            .next("ask the operators of the nodes; do not use that key"));
+        return Err(
+            Failure::new("the gateway answered with the certificate of another key")
+                .next("ask the operators of the nodes; do not use that key"),
+        );
     }
     Ok(key)
 }

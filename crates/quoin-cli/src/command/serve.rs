@@ -21,9 +21,11 @@ const END_LIMIT: Duration = Duration::from_secs(4);
 pub async fn node(args: NodeArgs) -> Result<(), Failure> {
     start_logging();
     let shutdown = told_to_stop(args.exit_with_parent)?;
-    quoin_node::run::run(&args.data, shutdown).await.map_err(|e| {
-        Failure::new(format!("the node in `{}` cannot run", args.data.display())).because(e)
-    })
+    quoin_node::run::run(&args.data, shutdown)
+        .await
+        .map_err(|e| {
+            Failure::new(format!("the node in `{}` cannot run", args.data.display())).because(e)
+        })
 }
 
 /// Runs a gateway.
@@ -49,7 +51,10 @@ pub async fn with_parent(args: WithParentArgs) -> Result<(), Failure> {
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .spawn()
-        .map_err(Failure::from_error(format!("cannot run `{}`", program.to_string_lossy())))?;
+        .map_err(Failure::from_error(format!(
+            "cannot run `{}`",
+            program.to_string_lossy()
+        )))?;
     tokio::select! {
         ended = child.wait() => {
             let status = ended.map_err(Failure::from_error("the program cannot be waited for"))?;
@@ -69,7 +74,10 @@ pub async fn with_parent(args: WithParentArgs) -> Result<(), Failure> {
 /// Asks a program to end as Ctrl-C would, so that it can write its state, then insists.
 async fn end_gently(child: &mut tokio::process::Child) {
     if let Some(pid) = child.id() {
-        let asked = Command::new("kill").args(["-INT", &pid.to_string()]).status().await;
+        let asked = Command::new("kill")
+            .args(["-INT", &pid.to_string()])
+            .status()
+            .await;
         if asked.is_ok() && tokio::time::timeout(END_LIMIT, child.wait()).await.is_ok() {
             return;
         }

@@ -43,7 +43,10 @@ pub async fn run(args: SignArgs) -> Result<(), Failure> {
     let meaning = summary(session.constitution(), request.decoded.intent());
     say::progress(format!("request  {}", request.request_id()));
     say::progress(format!("meaning  {meaning}"));
-    say::confirmed(&format!("Ask for this signature as `{}`?", args.principal), args.yes)?;
+    say::confirmed(
+        &format!("Ask for this signature as `{}`?", args.principal),
+        args.yes,
+    )?;
     let signed = match session.ask(&request).await? {
         Answer::Signed(signed) => signed,
         other => {
@@ -122,8 +125,8 @@ async fn payload(
     if let Some(path) = &args.transaction {
         let text = input(path)?;
         let digits = text.trim().trim_start_matches("0x");
-        let bytes = hex::decode(digits)
-            .map_err(Failure::from_error("the transaction is not in hex"))?;
+        let bytes =
+            hex::decode(digits).map_err(Failure::from_error("the transaction is not in hex"))?;
         return Ok(Payload::EvmTransaction(bytes));
     }
     if let Some(path) = &args.typed_data {
@@ -139,7 +142,10 @@ fn input(path: &Path) -> Result<String, Failure> {
     let what = || format!("cannot read `{}`", path.display());
     let mut text = String::new();
     let read = if path == Path::new("-") {
-        std::io::stdin().lock().take(INPUT_BYTES_MAX).read_to_string(&mut text)
+        std::io::stdin()
+            .lock()
+            .take(INPUT_BYTES_MAX)
+            .read_to_string(&mut text)
     } else {
         std::fs::File::open(path)
             .and_then(|file| file.take(INPUT_BYTES_MAX).read_to_string(&mut text))
@@ -169,7 +175,10 @@ fn show(
     signed: &SignedAnswer,
     mined: Option<(String, Option<Receipt>)>,
 ) -> Result<(), Failure> {
-    let raw = signed.raw.as_ref().map(|raw| format!("0x{}", hex::encode(raw)));
+    let raw = signed
+        .raw
+        .as_ref()
+        .map(|raw| format!("0x{}", hex::encode(raw)));
     let (sent, receipt) = mined.map_or((None, None), |(hash, receipt)| (Some(hash), receipt));
     let hash = sent.or_else(|| signed.hash.map(|h| format!("0x{}", hex::encode(h))));
     let signature = match (signed.recovery_id, &request.payload) {
@@ -198,7 +207,9 @@ fn show(
         say::line(format!("hash       {hash}"));
     }
     match receipt {
-        Some(receipt) if receipt.succeeded => say::line(format!("mined      block {}", receipt.block)),
+        Some(receipt) if receipt.succeeded => {
+            say::line(format!("mined      block {}", receipt.block))
+        }
         Some(receipt) => say::line(format!("REVERTED   block {}", receipt.block)),
         None if args.broadcast => say::line("sent       not mined yet"),
         None => {}
@@ -212,5 +223,8 @@ fn wallet(signed: &SignedAnswer, parity: u8) -> String {
     let (left, right) = signed.signature.split_at(32);
     r.copy_from_slice(left);
     s.copy_from_slice(right);
-    format!("0x{}", hex::encode(evm_signature_bytes(&r, &s, parity == 1)))
+    format!(
+        "0x{}",
+        hex::encode(evm_signature_bytes(&r, &s, parity == 1))
+    )
 }

@@ -46,7 +46,14 @@ impl Anvil {
         command
             .arg("with-parent")
             .arg(program)
-            .args(["--host", "127.0.0.1", "--port", &port_text, "--chain-id", &chain_id])
+            .args([
+                "--host",
+                "127.0.0.1",
+                "--port",
+                &port_text,
+                "--chain-id",
+                &chain_id,
+            ])
             .args(["--silent", "--state-interval", "1", "--state"])
             .arg(folder.path("anvil-state.json"))
             .stdin(Stdio::piped())
@@ -111,6 +118,11 @@ fn testbeds(name: &str) -> Vec<PathBuf> {
     let starts = [std::env::current_dir().ok(), std::env::current_exe().ok()];
     let starts = starts.into_iter().flatten();
     starts
-        .flat_map(|start| start.ancestors().map(|a| a.join(&inside)).collect::<Vec<_>>())
+        .flat_map(|start| {
+            start
+                .ancestors()
+                .map(|a| a.join(&inside))
+                .collect::<Vec<_>>()
+        })
         .collect()
 }

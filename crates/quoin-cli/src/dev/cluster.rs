@@ -51,7 +51,10 @@ impl Cluster {
         folder.create()?;
         let lock = folder.lock()?;
         let anvil = start_chain(folder, wish).await?;
-        let rpc = wish.rpc.clone().or_else(|| anvil.as_ref().map(|a| a.url().to_owned()));
+        let rpc = wish
+            .rpc
+            .clone()
+            .or_else(|| anvil.as_ref().map(|a| a.url().to_owned()));
         let chain_id = chain_id(folder, rpc.as_deref()).await?;
         if !folder.is_initialised() {
             create::create(folder, chain_id, rpc.clone())?;
@@ -59,7 +62,11 @@ impl Cluster {
         let ports = free_ports(usize::from(NODES))?;
         let addresses: BTreeMap<NodeIndex, SocketAddr> = (1..=NODES)
             .filter_map(NodeIndex::new)
-            .zip(ports.into_iter().map(|p| SocketAddr::from((Ipv4Addr::LOCALHOST, p))))
+            .zip(
+                ports
+                    .into_iter()
+                    .map(|p| SocketAddr::from((Ipv4Addr::LOCALHOST, p))),
+            )
             .collect();
         let mut nodes = BTreeMap::new();
         for index in addresses.keys() {
@@ -95,8 +102,13 @@ impl Cluster {
             }
             if !patience.pause().await {
                 return Err(Failure::new("the cluster did not become ready")
-                    .because(format!("{up} of {NODES} nodes are connected to the gateway"))
-                    .next(format!("read `node-*/node.log` in `{}`", self.folder.root().display())));
+                    .because(format!(
+                        "{up} of {NODES} nodes are connected to the gateway"
+                    ))
+                    .next(format!(
+                        "read `node-*/node.log` in `{}`",
+                        self.folder.root().display()
+                    )));
             }
         }
     }
@@ -106,8 +118,10 @@ impl Cluster {
         for (index, child) in &mut self.nodes {
             if let Ok(Some(status)) = child.try_wait() {
                 let log = self.folder.path(format!("node-{index}/node.log"));
-                return Err(Failure::new(format!("node {index} ended at its start ({status})"))
-                    .next(format!("read `{}`", log.display())));
+                return Err(
+                    Failure::new(format!("node {index} ended at its start ({status})"))
+                        .next(format!("read `{}`", log.display())),
+                );
             }
         }
         Ok(())
@@ -115,7 +129,10 @@ impl Cluster {
 
     /// The process id of each node.
     pub fn pids(&self) -> Vec<(NodeIndex, u32)> {
-        let pids = self.nodes.iter().filter_map(|(i, child)| Some((*i, child.id()?)));
+        let pids = self
+            .nodes
+            .iter()
+            .filter_map(|(i, child)| Some((*i, child.id()?)));
         pids.collect()
     }
 
@@ -149,7 +166,10 @@ impl Cluster {
             drop(child.stdin.take());
         }
         for (index, mut child) in std::mem::take(&mut self.nodes) {
-            if tokio::time::timeout(STOP_LIMIT, child.wait()).await.is_err() {
+            if tokio::time::timeout(STOP_LIMIT, child.wait())
+                .await
+                .is_err()
+            {
                 say::progress(format!("node {index} does not end; killing it"));
                 let _ = child.kill().await;
             }
@@ -163,8 +183,9 @@ impl Cluster {
 /// Makes the identity of a dev node.
 pub fn create_node(folder: &Folder, index: NodeIndex) -> Result<NodePublic, Failure> {
     let dir = folder.path(format!("node-{index}"));
-    quoin_node::run::create_identity(&dir)
-        .map_err(Failure::from_error(format!("cannot make the identity of node {index}")))
+    quoin_node::run::create_identity(&dir).map_err(Failure::from_error(format!(
+        "cannot make the identity of node {index}"
+    )))
 }
 
 fn write_node_file(
@@ -178,7 +199,11 @@ fn write_node_file(
     let file = NodeFile {
         index,
         listen,
-        peers: addresses.iter().filter(|(i, _)| **i != index).map(|(i, a)| (*i, *a)).collect(),
+        peers: addresses
+            .iter()
+            .filter(|(i, _)| **i != index)
+            .map(|(i, a)| (*i, *a))
+            .collect(),
         genesis: PathBuf::from("../genesis.cbor"),
         key_file: None,
         passphrase_file: None,
@@ -236,7 +261,9 @@ async fn chain_id(folder: &Folder, rpc: Option<&str>) -> Result<u64, Failure> {
     let pinned = folder.cluster()?.chain_id;
     if rpc.is_some() && pinned != found {
         return Err(Failure::new("the chain node is of another chain")
-            .because(format!("this cluster was made for chain {pinned}, it is of chain {found}"))
+            .because(format!(
+                "this cluster was made for chain {pinned}, it is of chain {found}"
+            ))
             .next("name the right chain node, or another data folder"));
     }
     Ok(pinned)
@@ -250,5 +277,7 @@ fn free_ports(count: usize) -> Result<Vec<u16>, Failure> {
         .collect::<Result<Vec<_>, _>>()
         .map_err(Failure::from_error(what))?;
     let ports = listeners.iter().map(|l| l.local_addr().map(|a| a.port()));
-    ports.collect::<Result<Vec<_>, _>>().map_err(Failure::from_error(what))
+    ports
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(Failure::from_error(what))
 }

@@ -47,7 +47,9 @@ pub fn create(folder: &Folder, chain_id: u64, rpc: Option<String>) -> Result<(),
         let root = folder.root().display();
         return Err(Failure::new(format!("`{root}` holds a half-made cluster"))
             .because("an earlier first start did not finish")
-            .next(format!("remove the folder (no key was ever made in it): rm -r {root}")));
+            .next(format!(
+                "remove the folder (no key was ever made in it): rm -r {root}"
+            )));
     }
     say::progress("making the identities of three nodes, a gateway and four principals …");
     let nodes = (1..=NODES)
@@ -74,12 +76,18 @@ pub fn create(folder: &Folder, chain_id: u64, rpc: Option<String>) -> Result<(),
     }
     for (index, _) in &nodes {
         quoin_node::run::sign_genesis(&folder.path(format!("node-{index}")), &mut certificate)
-            .map_err(Failure::from_error(format!("node {index} cannot sign the genesis")))?;
+            .map_err(Failure::from_error(format!(
+                "node {index} cannot sign the genesis"
+            )))?;
     }
-    let (_, cluster) = verify_genesis(&certificate)
-        .map_err(Failure::from_error("the genesis of the dev cluster does not verify"))?;
+    let (_, cluster) = verify_genesis(&certificate).map_err(Failure::from_error(
+        "the genesis of the dev cluster does not verify",
+    ))?;
     write_file(&folder.path("genesis.cbor"), &certificate.to_bytes(), 0o600)?;
-    folder::write_json(&folder.path("agents.json"), &[AgentEntry::random(BOT, "desk-ecdsa", chain_id)?])?;
+    folder::write_json(
+        &folder.path("agents.json"),
+        &[AgentEntry::random(BOT, "desk-ecdsa", chain_id)?],
+    )?;
     // Last, because its presence says that the folder is complete.
     folder.save_cluster(&ClusterFile {
         cluster,
@@ -108,7 +116,10 @@ fn charter(
         number: CharterNumber(0),
         cluster: None,
         previous: None,
-        nodes: nodes.iter().map(|(index, public)| node_entry(*index, public)).collect(),
+        nodes: nodes
+            .iter()
+            .map(|(index, public)| node_entry(*index, public))
+            .collect(),
         threshold: THRESHOLD,
         f_tol: 0,
         dangerous_disjoint_signers: false,

@@ -119,7 +119,9 @@ struct Stage<'a> {
 
 async fn play(cluster: &mut Cluster, args: &DevArgs) -> Result<Story, Failure> {
     let session = cluster.ready().await?;
-    let trader: PrincipalId = TRADER.parse().map_err(Failure::from_error("bad principal"))?;
+    let trader: PrincipalId = TRADER
+        .parse()
+        .map_err(Failure::from_error("bad principal"))?;
     let mut stage = Stage {
         identity: session.folder().principal(&trader)?,
         session,
@@ -128,17 +130,25 @@ async fn play(cluster: &mut Cluster, args: &DevArgs) -> Result<Story, Failure> {
     };
     let id = stage.session.constitution().cluster();
     stage.tell("DEV MODE: everything below runs on this machine and protects nothing");
-    stage.tell(&format!("three nodes and a gateway are up; their cluster is: {}", cluster_words(&id)));
+    stage.tell(&format!(
+        "three nodes and a gateway are up; their cluster is: {}",
+        cluster_words(&id)
+    ));
     let keys = ensure_keys(&stage.session).await?;
     let keys: Vec<VerifiedKey> = keys
         .into_iter()
-        .filter(|k| KEYS.iter().any(|(name, _)| k.public().name.as_str() == *name))
+        .filter(|k| {
+            KEYS.iter()
+                .any(|(name, _)| k.public().name.as_str() == *name)
+        })
         .collect();
     stage.tell("three keys were born; each node holds one share, and no machine holds a key:");
     for key in &keys {
         stage.tell(&format!("  {}", key.view().line()));
     }
-    let desk = keys.iter().find(|k| k.public().name.as_str() == "desk-ecdsa");
+    let desk = keys
+        .iter()
+        .find(|k| k.public().name.as_str() == "desk-ecdsa");
     let desk = desk.ok_or_else(|| Failure::new("the key `desk-ecdsa` is missing"))?;
     let chain = stage.chain(cluster).await?;
     let payload = stage.transfer(desk, chain.as_ref()).await?;
@@ -176,7 +186,9 @@ impl Stage<'_> {
         match url.or_else(|| self.args.rpc.clone()) {
             Some(url) => Ok(Some(ChainNode::new(&url)?)),
             None => {
-                self.tell("no chain node: the transaction will be verified by libsecp256k1 instead");
+                self.tell(
+                    "no chain node: the transaction will be verified by libsecp256k1 instead",
+                );
                 Ok(None)
             }
         }
@@ -222,7 +234,8 @@ impl Stage<'_> {
             request_id: random_request_id(),
         };
         let chain = ChainId::Evm(self.session.file().chain_id);
-        self.session.stamp(&asker, &Subject::of_key(key, chain)?, payload)
+        self.session
+            .stamp(&asker, &Subject::of_key(key, chain)?, payload)
     }
 
     async fn refused(&self, key: &VerifiedKey, payload: Payload) -> Result<Refused, Failure> {
@@ -231,7 +244,10 @@ impl Stage<'_> {
         self.tell(&format!("`{}` asks for: {meaning}", self.trader));
         match self.session.ask(&request).await? {
             Answer::Refused(refused) => {
-                self.tell(&format!("REFUSED by rule `{}`: {}", refused.rule, refused.message));
+                self.tell(&format!(
+                    "REFUSED by rule `{}`: {}",
+                    refused.rule, refused.message
+                ));
                 Ok(refused)
             }
             Answer::Signed(_) => Err(Failure::new("a transfer that no rule permits was signed")),
@@ -247,13 +263,19 @@ impl Stage<'_> {
         for line in rule.lines() {
             self.tell(&format!("  {line}"));
         }
-        let next = successor(&self.session, with_rule(self.session.constitution().charter(), rule));
+        let next = successor(
+            &self.session,
+            with_rule(self.session.constitution().charter(), rule),
+        );
         let governors = GOVERNORS
             .iter()
             .map(|g| g.parse().map_err(Failure::from_error("bad governor")))
             .collect::<Result<Vec<PrincipalId>, _>>()?;
         let report = sign_and_submit(&mut self.session, next, &governors).await?;
-        self.tell(&format!("alice and bob sign a charter with that rule: {}", report.line()));
+        self.tell(&format!(
+            "alice and bob sign a charter with that rule: {}",
+            report.line()
+        ));
         Ok(())
     }
 
@@ -279,14 +301,18 @@ impl Stage<'_> {
         signed: &SignedAnswer,
         chain: Option<&ChainNode>,
     ) -> Result<Transaction, Failure> {
-        let raw = signed.raw.as_deref().ok_or_else(|| {
-            Failure::new("the gateway did not assemble the signed transaction")
-        })?;
+        let raw = signed
+            .raw
+            .as_deref()
+            .ok_or_else(|| Failure::new("the gateway did not assemble the signed transaction"))?;
         let account = &request.decoded.account().address;
         let sender = independent::sender_of(raw)?;
         if sender != account.as_str() {
-            return Err(Failure::new("the signed transaction is of another sender")
-                .because(format!("libsecp256k1 recovers {sender}, the key's address is {account}")));
+            return Err(
+                Failure::new("the signed transaction is of another sender").because(format!(
+                    "libsecp256k1 recovers {sender}, the key's address is {account}"
+                )),
+            );
         }
         let signers: Vec<String> = signed.signers.iter().map(ToString::to_string).collect();
         self.tell(&format!(
@@ -295,7 +321,10 @@ impl Stage<'_> {
             key.public().name
         ));
         let mut transaction = Transaction {
-            hash: signed.hash.map(|h| format!("0x{}", hex::encode(h))).unwrap_or_default(),
+            hash: signed
+                .hash
+                .map(|h| format!("0x{}", hex::encode(h)))
+                .unwrap_or_default(),
             mined: false,
             block: None,
             sender,
@@ -320,7 +349,9 @@ impl Stage<'_> {
 
     async fn latency(&self, keys: &[VerifiedKey]) -> Result<Vec<Latency>, Failure> {
         let samples = self.args.samples;
-        self.tell(&format!("measuring {samples} signatures of each scheme over HTTP …"));
+        self.tell(&format!(
+            "measuring {samples} signatures of each scheme over HTTP …"
+        ));
         let bench = Bench {
             session: &self.session,
             principal: &self.trader,
@@ -330,7 +361,9 @@ impl Stage<'_> {
         for key in keys {
             let scheme = scheme_name(key.public().scheme);
             let Quantiles { p50_us, p99_us } = bench.measure(key, samples).await?;
-            self.tell(&format!("  {scheme:<8} p50 {p50_us:>7} us   p99 {p99_us:>7} us"));
+            self.tell(&format!(
+                "  {scheme:<8} p50 {p50_us:>7} us   p99 {p99_us:>7} us"
+            ));
             table.push(Latency {
                 scheme,
                 p50_us,

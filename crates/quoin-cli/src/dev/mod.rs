@@ -106,7 +106,9 @@ pub async fn ensure_keys(session: &Session) -> Result<Vec<VerifiedKey>, Failure>
         if keys.iter().any(|k| k.public().name.as_str() == name) {
             continue;
         }
-        say::progress(format!("the nodes make the key `{name}` together; nobody holds it …"));
+        say::progress(format!(
+            "the nodes make the key `{name}` together; nobody holds it …"
+        ));
         keys.push(make_key(session, name, scheme, Purpose::Trading).await?);
     }
     keys.sort_by(|a, b| a.public().name.cmp(&b.public().name));
@@ -120,7 +122,9 @@ pub async fn make_key(
     scheme: Scheme,
     purpose: Purpose,
 ) -> Result<VerifiedKey, Failure> {
-    let principal = FIRST_GOVERNOR.parse().map_err(Failure::from_error("bad principal"))?;
+    let principal = FIRST_GOVERNOR
+        .parse()
+        .map_err(Failure::from_error("bad principal"))?;
     let identity = session.folder().principal(&principal)?;
     let asker = Asker {
         principal: &principal,
@@ -168,25 +172,38 @@ impl Banner {
             chain_id: file.chain_id,
             chain_rpc: file.rpc.clone(),
             keys: keys.iter().map(VerifiedKey::view).collect(),
-            nodes: nodes.map(|(node, pid)| json!({ "node": node, "pid": pid })).collect(),
+            nodes: nodes
+                .map(|(node, pid)| json!({ "node": node, "pid": pid }))
+                .collect(),
             principals: session.folder().principals(),
         })
     }
 
     fn print(&self) {
         say::line("");
-        say::line("  *** DEV MODE: all secrets of this cluster lie in one folder; it protects nothing ***");
+        say::line(
+            "  *** DEV MODE: all secrets of this cluster lie in one folder; it protects nothing ***",
+        );
         say::line("");
         say::line(format!("cluster    {}", self.words));
         say::line(format!("           {}", self.cluster));
         say::line(format!("data       {}", self.data));
-        say::line(format!("gateway    {}   (API: {}/openapi.json)", self.gateway, self.gateway));
+        say::line(format!(
+            "gateway    {}   (API: {}/openapi.json)",
+            self.gateway, self.gateway
+        ));
         match &self.chain_rpc {
             Some(rpc) => say::line(format!("chain      {rpc}   (id {})", self.chain_id)),
-            None => say::line("chain      none: nothing is broadcast; `cargo xtask testbeds` installs anvil"),
+            None => say::line(
+                "chain      none: nothing is broadcast; `cargo xtask testbeds` installs anvil",
+            ),
         }
         for node in &self.nodes {
-            say::line(format!("node {}     pid {}", value(node, "node"), value(node, "pid")));
+            say::line(format!(
+                "node {}     pid {}",
+                value(node, "node"),
+                value(node, "pid")
+            ));
         }
         say::line("");
         for key in &self.keys {
@@ -202,24 +219,43 @@ impl Banner {
         let from = from.and_then(|k| k.addresses.first());
         let from = from.map_or("ADDRESS", |a| a.address.as_str());
         say::line("");
-        say::line("the agent `bot` has a JSON-RPC face for unmodified clients; what it asks is judged like the rest:");
+        say::line(
+            "the agent `bot` has a JSON-RPC face for unmodified clients; what it asks is judged like the rest:",
+        );
         say::line(format!("  {url}"));
-        say::line(format!("  cast send --unlocked --from {from} --value 1 0x000000000000000000000000000000000000dEaD \\"));
+        say::line(format!(
+            "  cast send --unlocked --from {from} --value 1 0x000000000000000000000000000000000000dEaD \\"
+        ));
         say::line(format!("    --rpc-url {url}"));
-        say::line(format!("  viem: createWalletClient({{ account: '{from}', transport: http('{url}') }})"));
+        say::line(format!(
+            "  viem: createWalletClient({{ account: '{from}', transport: http('{url}') }})"
+        ));
     }
 
     fn print_next(&self) {
         let data = &self.data;
-        let kill = self.nodes.get(1).map_or_else(String::new, |n| value(n, "pid"));
+        let kill = self
+            .nodes
+            .get(1)
+            .map_or_else(String::new, |n| value(n, "pid"));
         say::line("");
         say::line("try next, in another terminal:");
-        say::line(format!("  quoin sign --data {data} --key desk-ed25519 --text hello --as alice"));
-        say::line(format!("  quoin sign --data {data} --key desk-ecdsa --as alice --broadcast \\"));
-        say::line("    --transfer 0x000000000000000000000000000000000000dEaD --amount 1000   (refused, and why)");
+        say::line(format!(
+            "  quoin sign --data {data} --key desk-ed25519 --text hello --as alice"
+        ));
+        say::line(format!(
+            "  quoin sign --data {data} --key desk-ecdsa --as alice --broadcast \\"
+        ));
+        say::line(
+            "    --transfer 0x000000000000000000000000000000000000dEaD --amount 1000   (refused, and why)",
+        );
         say::line(format!("  quoin charter show --data {data}"));
-        say::line(format!("  quoin charter apply --data {data} --add-rule rule.cedar --as alice,bob"));
-        say::line(format!("  kill -9 {kill}   (a real node process; signing goes on)"));
+        say::line(format!(
+            "  quoin charter apply --data {data} --add-rule rule.cedar --as alice,bob"
+        ));
+        say::line(format!(
+            "  kill -9 {kill}   (a real node process; signing goes on)"
+        ));
         say::line("Ctrl-C stops everything; the next start continues on the same folder.");
     }
 }
@@ -242,8 +278,10 @@ pub fn log_file(path: &Path) -> Result<Stdio, Failure> {
     use std::os::unix::fs::OpenOptionsExt;
     let mut options = std::fs::OpenOptions::new();
     let file = options.create(true).append(true).mode(0o600).open(path);
-    file.map(Stdio::from)
-        .map_err(Failure::from_error(format!("cannot write `{}`", path.display())))
+    file.map(Stdio::from).map_err(Failure::from_error(format!(
+        "cannot write `{}`",
+        path.display()
+    )))
 }
 
 /// The data folder: the one that was named, or one that is removed again.

@@ -46,6 +46,7 @@ impl Gateway {
 
     pub(super) fn on_node_down(&mut self, now: TimeMs, node: NodeIndex, effects: &mut Vec<Effect>) {
         self.nodes.gone(node);
+        self.leases.drop_lender(node);
         self.abandon(now, node, effects);
         for submission in &mut self.submissions {
             submission.waiting.remove(&node);

@@ -80,6 +80,12 @@ impl Leases {
         self.stocks.retain(|(_, set), _| !set.contains(node));
     }
 
+    /// Forgets every id that `node` has lent: it takes them back when the connection breaks, and may
+    /// lend them to another gateway.
+    pub fn drop_lender(&mut self, node: NodeIndex) {
+        self.stocks.retain(|(_, set), _| set.lowest() != node);
+    }
+
     /// Forgets every id of `key`, whose shares have moved on.
     pub fn drop_key(&mut self, key: KeyId) {
         self.stocks.retain(|(k, _), _| *k != key);

@@ -161,6 +161,7 @@ impl Gateway {
         }
         self.parked.retain(|_, parked| now <= parked.ask.not_after);
         self.end_submissions(now, effects);
+        self.refresh_keys(now, effects);
         self.prefetch(now, effects);
     }
 

@@ -16,6 +16,8 @@ use std::sync::Arc;
 
 /// How often a node is asked for its keys, at most.
 const KEYS_INTERVAL_MS: u64 = 500;
+/// How often every node is asked for its keys although nobody waits for one.
+const KEYS_REFRESH_MS: u64 = 60_000;
 /// How many leases' worth of ids a stock may have.
 const STOCK_LEASES_MAX: usize = 2;
 
@@ -199,9 +201,18 @@ impl Gateway {
     }
 
     pub(super) fn ask_keys(&mut self, now: TimeMs, effects: &mut Vec<Effect>) {
+        self.ask_keys_every(now, KEYS_INTERVAL_MS, effects);
+    }
+
+    /// Learns of keys that were made through another gateway.
+    pub(super) fn refresh_keys(&mut self, now: TimeMs, effects: &mut Vec<Effect>) {
+        self.ask_keys_every(now, KEYS_REFRESH_MS, effects);
+    }
+
+    fn ask_keys_every(&mut self, now: TimeMs, interval_ms: u64, effects: &mut Vec<Effect>) {
         let up: Vec<NodeIndex> = self.nodes.up().collect();
         for node in up {
-            if self.nodes.should_ask_keys(now, node, KEYS_INTERVAL_MS) {
+            if self.nodes.should_ask_keys(now, node, interval_ms) {
                 effects.push(Effect::Send(node, Frame::KeysRequest));
             }
         }

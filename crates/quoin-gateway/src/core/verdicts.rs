@@ -121,7 +121,7 @@ impl Gateway {
         let attempt = flight.attempt().ok_or(Misbehaviour::WrongSubject)?;
         let asked = match &attempt.asked {
             Asked::Signers(set, presignature) => {
-                answer.set == *set && answer.presignature == *presignature
+                answer.set.as_ref() == Some(set) && answer.presignature == Some(*presignature)
             }
             Asked::Holder(node) => *node == from,
             Asked::Everyone(_) => false,

@@ -288,6 +288,29 @@ fn a_restarted_node_invalidates_its_leases() {
 }
 
 #[test]
+fn a_lender_that_was_away_has_taken_its_ids_back() {
+    let mut world = World::new(3, 2);
+    world.grant(&[1, 2], 4);
+    world.down(2);
+    world.up(2);
+    world.sign(1, 1, "hello");
+    assert_eq!(asked(&world.requests()), [1, 2], "node 2 had lent nothing");
+    world.down(1);
+    world.up(1);
+    world.sign(2, 2, "hello");
+    assert!(world.requests().is_empty(), "the lease of node 1 is gone");
+}
+
+#[test]
+fn keys_made_through_another_gateway_are_learnt() {
+    let mut world = World::new(3, 2);
+    world.pass(59_999);
+    assert!(!world.sent.iter().any(|(_, f)| *f == Frame::KeysRequest));
+    world.pass(1);
+    assert!(world.sent_to(2).contains(&Frame::KeysRequest));
+}
+
+#[test]
 fn a_heartbeat_that_its_node_did_not_sign_is_ignored() {
     let mut world = World::new(3, 2);
     world.grant(&[1, 2], 4);

@@ -2,7 +2,7 @@
 //! signatures are real.
 
 use crate::world::{
-    CLUSTER, FakeCharters, KEY, boot, certificate, identity, key_public, node, set,
+    CLUSTER, FakeCharters, KEY, boot, certificate, identity, key_public, node,
 };
 use quoin_api::Frame;
 use quoin_api::frame::{
@@ -12,8 +12,8 @@ use quoin_api::statements::{Answer, Denial, Head};
 use quoin_chain::Digest;
 use quoin_core::cbor::{self, Version};
 use quoin_core::{
-    Address, BatchHash, CharterHash, CharterNumber, HeadHash, IntentHash, NodeIndex, Payload,
-    PresignatureId, Scheme, Signed, Stamp,
+    Address, CharterHash, CharterNumber, HeadHash, IntentHash, NodeIndex, Payload,
+    Scheme, Signed, Stamp,
 };
 use quoin_gateway::adapters::ThresholdCombiner;
 use quoin_gateway::core::{Config, Gateway};
@@ -181,11 +181,8 @@ fn sign(me: NodeIndex, stamp: &Stamp, digest: &Digest) -> Vec<u8> {
         boot: boot(me.get(), 1),
         request_id: stamp.request_id,
         key: KEY,
-        set: set(&[1, 2]),
-        presignature: PresignatureId {
-            batch: BatchHash([0; 32]),
-            index: 0,
-        },
+        set: None,
+        presignature: None,
         view: [0; 32],
         partial,
         charter_hash: CharterHash([0; 32]),

@@ -2,7 +2,7 @@
 
 use quoin_api::Frame;
 use quoin_api::frame::{
-    Hello, KeysFrame, LeaseGrant, Opaque, Reply, ReplyFrame, RequestFrame, SigningHint,
+    Hello, KeysFrame, LeaseGrant, Opaque, Reply, ReplyFrame, RequestFrame,
 };
 use quoin_api::statements::{Answer, Denial, FinishedSignature, Head, Heartbeat};
 use quoin_core::cbor::{self, Version};
@@ -400,21 +400,15 @@ impl World {
 /// The honest answer of a node, before it is signed.
 pub fn answer(from: u8, request: &RequestFrame) -> Answer {
     let stamp = Signed::<Stamp>::from_bytes(&request.stamp).unwrap();
-    let hint = request.signing.clone().unwrap_or(SigningHint {
-        set: set(&[1, 2]),
-        presignature: PresignatureId {
-            batch: BatchHash([0; 32]),
-            index: 0,
-        },
-    });
+    let hint = request.signing.clone();
     Answer {
         version: Version,
         cluster: CLUSTER,
         boot: boot(from, 1),
         request_id: stamp.unverified().request_id,
         key: stamp.unverified().key.unwrap(),
-        set: hint.set,
-        presignature: hint.presignature,
+        set: hint.as_ref().map(|h| h.set.clone()),
+        presignature: hint.map(|h| h.presignature),
         view: [5; 32],
         partial: vec![from],
         charter_hash: CharterHash([0; 32]),

@@ -72,7 +72,7 @@ impl Node {
             .filter_map(|rest| SignerSet::from_unordered([vec![me], rest].concat()));
         let mut emptiest: Option<(usize, KeyId, SignerSet, u16)> = None;
         for set in sets {
-            for (id, entry) in self.keys.iter().filter(|(_, e)| e.active) {
+            for (id, entry) in self.keys.iter().filter(|(_, e)| e.serves(threshold)) {
                 let sizes = self.pool_sizes(entry.share.public.scheme);
                 let free = self.pools.free(*id, &set);
                 let better = emptiest.as_ref().is_none_or(|(least, ..)| free < *least);

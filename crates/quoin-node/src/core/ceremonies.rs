@@ -13,7 +13,9 @@ use quoin_api::{Frame, SessionId};
 use quoin_core::cbor::{self, Version};
 use quoin_core::hash::tagged;
 use quoin_core::payload::CreateKey;
-use quoin_core::{Boot, CeremonyId, ClusterId, KeyId, NodeIndex, RequestId, Signed, TimeMs, tags};
+use quoin_core::{
+    Boot, CeremonyId, ClusterId, CustodyMethod, KeyId, NodeIndex, RequestId, Signed, TimeMs, tags,
+};
 use quoin_protocol::dkg::{DkgParams, Generated};
 use quoin_protocol::{Advance, Inbox, Outbox, Round, RoundMessage};
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,7 +33,7 @@ pub(super) struct Ceremonies {
     running: BTreeMap<CeremonyId, Ceremony>,
     jobs: BTreeMap<JobId, CeremonyId>,
     /// What was permitted and is to be made.
-    permitted: BTreeMap<RequestId, CreateKey>,
+    permitted: BTreeMap<RequestId, (CreateKey, CustodyMethod)>,
     /// Messages of ceremonies that this node has not judged yet.
     early: Vec<(TimeMs, CeremonyId, NodeIndex, RoundMessage)>,
     /// Who asked, and under which attempt.
@@ -69,8 +71,13 @@ impl Node {
             .insert(peer, attempt);
     }
 
-    pub(super) fn ceremony_permitted(&mut self, request: RequestId, create: CreateKey) {
-        self.ceremonies.permitted.insert(request, create);
+    pub(super) fn ceremony_permitted(
+        &mut self,
+        request: RequestId,
+        create: CreateKey,
+        custody: CustodyMethod,
+    ) {
+        self.ceremonies.permitted.insert(request, (create, custody));
     }
 
     pub(super) fn is_ceremony_running(&self, request: RequestId) -> bool {
@@ -79,7 +86,7 @@ impl Node {
 
     /// Starts a ceremony whose decision is durable.
     pub(super) fn begin_ceremony(&mut self, turn: &mut Turn<'_>, request: RequestId) {
-        let Some(create) = self.ceremonies.permitted.remove(&request) else {
+        let Some((create, custody)) = self.ceremonies.permitted.remove(&request) else {
             return;
         };
         let ceremony = CeremonyId(request.0);
@@ -94,7 +101,11 @@ impl Node {
             name: create.name,
             scheme: create.scheme,
             purpose: create.purpose,
-            threshold: self.constitution.charter().threshold,
+            threshold: match custody {
+                CustodyMethod::Mpc => self.constitution.charter().threshold,
+                // Every node holds the whole of a local key.
+                CustodyMethod::Local => 1,
+            },
             boots,
         };
         let job = self.next_job();

@@ -60,6 +60,14 @@ pub(crate) struct KeyEntry {
     active: bool,
 }
 
+impl KeyEntry {
+    /// Whether presignatures are made for the key by sets of `threshold` signers. A local key, of
+    /// threshold 1, needs none.
+    fn serves(&self, threshold: usize) -> bool {
+        self.active && usize::from(self.share.public.threshold) == threshold
+    }
+}
+
 /// What happens once a record is durable.
 enum Continuation {
     Send(Peer, Frame),

@@ -17,8 +17,8 @@ use quoin_core::cbor::{self, Version};
 use quoin_core::error::Class;
 use quoin_core::payload::{CreateKey, PAYLOAD_BYTES_MAX};
 use quoin_core::{
-    Address, CeremonyId, KeyId, NodeIndex, Payload, PayloadHash, Rejection, RequestId, Scheme,
-    Signed, SignerSet, Stamp, TimeMs,
+    Address, CeremonyId, CustodyMethod, KeyId, NodeIndex, Payload, PayloadHash, Rejection,
+    RequestId, Scheme, Signed, SignerSet, Stamp, TimeMs,
 };
 use quoin_policy::{Approval, Judgement, KeyFacts, Warrant};
 use quoin_protocol::combine::KeyPublic;
@@ -46,7 +46,8 @@ pub(super) struct PendingSign {
     peer: Peer,
     attempt: u64,
     warrant: Warrant,
-    presignature: Presignature,
+    /// `None` for a local key.
+    material: Option<(Presignature, SignerSet)>,
     key: KeyId,
 }
 
@@ -156,14 +157,10 @@ impl Node {
                 let create = create.clone();
                 self.consider_ceremony(turn, peer, frame, admitted, create)
             }
-            (_, Some(hint)) => {
+            (_, hint) => {
                 let hint = hint.clone();
-                self.consider_signing(turn, peer, frame, admitted, &hint)
+                self.consider_signing(turn, peer, frame, admitted, hint.as_ref())
             }
-            (_, None) => Err(rejected(Rejection::caller(
-                "signing",
-                "no presignature is named",
-            ))),
         }
     }
 
@@ -191,7 +188,7 @@ impl Node {
         peer: &Peer,
         frame: &RequestFrame,
         admitted: Admitted,
-        hint: &SigningHint,
+        hint: Option<&SigningHint>,
     ) -> Result<(), Reply> {
         let stamp = admitted.stamp().clone();
         let entry = stamp
@@ -200,26 +197,35 @@ impl Node {
             .filter(|e| e.active);
         let entry = entry.ok_or(Reply::Unavailable(Unavailable::UnknownKey))?;
         let facts = key_facts(&entry.share.public);
+        let local = entry.share.public.threshold == 1;
+        method_fits(stamp.custody, local, hint)?;
         if let Some(why) = self.unavailable_for(facts.purpose, turn.now) {
             return Err(Reply::Unavailable(why));
         }
         let decoded = quoin_chain::decode(&admitted.payload, &stamp.account, facts.scheme)
             .map_err(rejected)?;
-        if !self.pools.has(facts.id, &hint.set, &hint.presignature) {
-            return Err(Reply::Unavailable(Unavailable::PresignatureGone));
+        let gone = Reply::Unavailable(Unavailable::PresignatureGone);
+        if hint.is_some_and(|h| !self.pools.has(facts.id, &h.set, &h.presignature)) {
+            return Err(gone);
         }
         let warrant = self.judge(turn, frame, &admitted, decoded, Some(&facts))?;
-        let taken = self.pools.take(facts.id, &hint.set, &hint.presignature);
-        let Some(presignature) = taken else {
-            return Err(Reply::Unavailable(Unavailable::PresignatureGone));
+        let material = match hint {
+            None => None,
+            Some(h) => {
+                let taken = self
+                    .pools
+                    .take(facts.id, &h.set, &h.presignature)
+                    .ok_or(gone)?;
+                Some((taken, h.set.clone()))
+            }
         };
-        let record = self.decision(frame, &stamp, &warrant, Some(hint));
+        let record = self.decision(frame, &stamp, &warrant, hint);
         let ticket = self.persist(turn, record);
         let pending = PendingSign {
             peer: peer.clone(),
             attempt: frame.attempt,
             warrant,
-            presignature,
+            material,
             key: facts.id,
         };
         self.after(ticket, Continuation::Sign(Box::new(pending)));
@@ -258,6 +264,10 @@ impl Node {
         if let Some(why) = self.unavailable(turn.now) {
             return Err(Reply::Unavailable(why));
         }
+        if stamp.custody == CustodyMethod::Local && create.scheme != Scheme::Ecdsa {
+            let message = "a local key is an ECDSA key";
+            return Err(rejected(Rejection::caller("payload.scheme", message)));
+        }
         if self.all_boots().is_none() {
             return Err(Reply::Unavailable(Unavailable::NoLease));
         }
@@ -273,7 +283,7 @@ impl Node {
         let warrant = self.judge(turn, frame, &admitted, decoded, None)?;
         let record = self.decision(frame, &stamp, &warrant, None);
         self.ceremony_asked(stamp.request_id, peer.clone(), frame.attempt);
-        self.ceremony_permitted(stamp.request_id, create);
+        self.ceremony_permitted(stamp.request_id, create, stamp.custody);
         let ticket = self.persist(turn, record);
         self.after(ticket, Continuation::BeginCeremony(stamp.request_id));
         Ok(())
@@ -425,7 +435,7 @@ impl Node {
             peer,
             attempt,
             warrant,
-            presignature,
+            material,
             key,
         } = pending;
         let Some(entry) = self.keys.get(&key) else {
@@ -434,7 +444,22 @@ impl Node {
         let share = Arc::clone(&entry.share);
         let (request_id, rules) = (warrant.request_id(), warrant.rules().to_vec());
         let charter_hash = warrant.charter();
-        let Ok(signed) = quoin_protocol::sign(warrant, presignature, &share) else {
+        let made = match material {
+            Some((presignature, set)) => {
+                let id = presignature.id();
+                quoin_protocol::sign(warrant, presignature, &share).map(|signed| {
+                    (
+                        Some(set),
+                        Some(id),
+                        signed.partial.view,
+                        signed.partial.body,
+                    )
+                })
+            }
+            None => quoin_protocol::sign_local(warrant, &share)
+                .map(|signature| (None, None, [0; 32], signature.to_vec())),
+        };
+        let Ok((set, presignature, view, partial)) = made else {
             let gone = Reply::Unavailable(Unavailable::PresignatureGone);
             return self.reply(turn, peer, attempt, request_id, gone);
         };
@@ -444,16 +469,34 @@ impl Node {
             boot: self.boot,
             request_id,
             key,
-            set: signed.set,
-            presignature: signed.presignature,
-            view: signed.partial.view,
-            partial: signed.partial.body,
+            set,
+            presignature,
+            view,
+            partial,
             charter_hash,
             rules,
             head: self.head,
         };
         let bytes = Signed::sign(answer, &self.identity).to_bytes();
         self.reply(turn, peer, attempt, request_id, Reply::Answer(bytes));
+    }
+}
+
+/// A threshold key signs with a presignature under `mpc`, a local key without one under `local`.
+fn method_fits(
+    custody: CustodyMethod,
+    local: bool,
+    hint: Option<&SigningHint>,
+) -> Result<(), Reply> {
+    let refuse = |field: &'static str, why: &str| Err(rejected(Rejection::caller(field, why)));
+    match (custody, local, hint.is_some()) {
+        (CustodyMethod::Mpc, false, true) | (CustodyMethod::Local, true, false) => Ok(()),
+        (CustodyMethod::Mpc, false, false) => refuse("signing", "no presignature is named"),
+        (CustodyMethod::Local, true, true) => {
+            refuse("signing", "a local key signs without presignatures")
+        }
+        (_, true, _) => refuse("stamp.custody", "the key is a local one: stamp `local`"),
+        (_, false, _) => refuse("stamp.custody", "the key is a threshold key: stamp `mpc`"),
     }
 }
 

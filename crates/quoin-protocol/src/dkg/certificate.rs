@@ -30,7 +30,7 @@ pub enum CertificateFault {
     /// The record names other nodes than the cluster has, or not in ascending order.
     #[error("certificate names other nodes than the cluster")]
     WrongNodes,
-    /// The threshold is below 2, above 7, or above the number of nodes.
+    /// The threshold is zero, above 7, or above the number of nodes.
     #[error("threshold `{0}` is out of bounds")]
     WrongThreshold(u8),
     /// The key is not a canonical point of prime order.

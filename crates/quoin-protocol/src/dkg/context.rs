@@ -10,7 +10,7 @@ use crate::round::{Inbox, Outbox, RoundMessage};
 use minicbor::Encode;
 use quoin_core::cbor::{self, Version};
 use quoin_core::hash::{TaggedHasher, tagged};
-use quoin_core::signer_set::{SIGNERS_MAX, SIGNERS_MIN};
+use quoin_core::signer_set::SIGNERS_MAX;
 use quoin_core::{
     Boot, CeremonyId, CharterNumber, ClusterId, CredentialId, KeyId, KeyName, NodeIndex,
     PublicCredential, Purpose, Scheme, tags,
@@ -111,11 +111,15 @@ impl DkgParams {
     }
 }
 
-/// Whether `threshold` of `nodes` can sign: 2 or more, no more than there are nodes, and no more
-/// than one signature may have signers.
+/// Whether `threshold` of `nodes` can sign: no more than there are nodes, and no more than one
+/// signature may have signers.
+///
+/// A threshold of 1 makes a *local* key: every node then holds the whole of it. It exists to be
+/// compared with; charters cannot ask for it (their threshold is at least 2), only a request that
+/// names the `local` custody method can, and [`crate::sign`] never serves it.
 pub(crate) fn threshold_fits(threshold: u8, nodes: usize) -> bool {
     let threshold = usize::from(threshold);
-    (SIGNERS_MIN..=SIGNERS_MAX).contains(&threshold) && threshold <= nodes
+    (1..=SIGNERS_MAX).contains(&threshold) && threshold <= nodes
 }
 
 /// What a sender signs in a round, and what stands for the broadcast in every later hash.

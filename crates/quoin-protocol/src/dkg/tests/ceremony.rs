@@ -173,7 +173,7 @@ fn every_parameter_enters_the_sid() {
 fn start_refuses_parameters_that_do_not_fit_the_roster() {
     type Edit = fn(&mut DkgParams, &mut Roster);
     let edits: [(&str, Edit); 9] = [
-        ("threshold of one", |p, _| p.threshold = 1),
+        ("threshold of zero", |p, _| p.threshold = 0),
         ("threshold over the nodes", |p, _| p.threshold = 4),
         ("a boot missing", |p, _| {
             p.boots.pop();
