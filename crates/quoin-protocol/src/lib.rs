@@ -3,7 +3,7 @@
 //! One interface for all schemes: a session is a chain of [`Round`]s, each of which takes one
 //! message from every other participant and either advances or aborts with the culprits named.
 //! Randomness is a parameter; nothing here reads a clock or a socket. The only way to a partial
-//! signature is [`sign`], which takes a `Warrant` by value.
+//! signature is [`sign()`], which takes a `Warrant` by value.
 
 pub mod abort;
 pub mod batch;

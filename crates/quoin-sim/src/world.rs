@@ -275,6 +275,7 @@ impl World {
                 build: "simulation".to_owned(),
                 ecdsa_pool: pool,
                 schnorr_pool: pool,
+                dangerous_model_scheme: true,
             },
             identity: Arc::clone(identity),
             genesis: self.cluster.genesis.clone(),

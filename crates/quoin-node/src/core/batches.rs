@@ -397,12 +397,13 @@ impl Node {
     }
 }
 
-/// The profile that a purpose demands.
-///
-/// Differs: treasury keys sign with the normal, one-round profile until the treasury profile of
-/// the construction's section 10.5 is built; the README says so.
-pub(super) fn profile_of(_purpose: Purpose) -> Profile {
-    Profile::Normal
+/// The profile that a purpose demands. Ceremonies for treasury keys are refused until the engine
+/// has the two-round profile; it refuses such a batch too.
+fn profile_of(purpose: Purpose) -> Profile {
+    match purpose {
+        Purpose::Treasury => Profile::Treasury,
+        Purpose::Trading | Purpose::Agent | Purpose::Digest => Profile::Normal,
+    }
 }
 
 /// All ways to choose `size` of `items`, in order.

@@ -18,6 +18,9 @@ pub struct NodeConfig {
     pub ecdsa_pool: PoolSizes,
     /// Pools of Schnorr keys (and of the simulator's model scheme).
     pub schnorr_pool: PoolSizes,
+    /// Whether keys of the simulator's model scheme may be made. They protect nothing; a node's
+    /// shell never sets this, whatever features a build has.
+    pub dangerous_model_scheme: bool,
 }
 
 impl Default for NodeConfig {
@@ -33,6 +36,7 @@ impl Default for NodeConfig {
                 low: 256,
                 batch: 128,
             },
+            dangerous_model_scheme: false,
         }
     }
 }

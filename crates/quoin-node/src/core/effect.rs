@@ -24,7 +24,10 @@ pub enum Peer {
 }
 
 /// Something that happened.
-#[expect(clippy::large_enum_variant, reason = "events are handled one at a time, never stored")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "events are handled one at a time, never stored"
+)]
 pub enum Event {
     /// A connection with a peer is up.
     Connected(Peer),

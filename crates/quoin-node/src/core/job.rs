@@ -22,7 +22,10 @@ pub enum Job {
 }
 
 /// What a job gives.
-#[expect(clippy::large_enum_variant, reason = "results are handled one at a time, never stored")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "results are handled one at a time, never stored"
+)]
 pub enum JobResult {
     /// A batch was begun.
     BatchStarted(Result<(Box<dyn Round<Presignatures>>, Outbox), Abort>),

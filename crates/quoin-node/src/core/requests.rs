@@ -17,7 +17,7 @@ use quoin_core::cbor::{self, Version};
 use quoin_core::error::Class;
 use quoin_core::payload::{CreateKey, PAYLOAD_BYTES_MAX};
 use quoin_core::{
-    Address, CeremonyId, CustodyMethod, KeyId, NodeIndex, Payload, PayloadHash, Rejection,
+    Address, CeremonyId, CustodyMethod, KeyId, NodeIndex, Payload, PayloadHash, Purpose, Rejection,
     RequestId, Scheme, Signed, SignerSet, Stamp, TimeMs,
 };
 use quoin_policy::{Approval, Judgement, KeyFacts, Warrant};
@@ -263,6 +263,16 @@ impl Node {
         }
         if let Some(why) = self.unavailable(turn.now) {
             return Err(Reply::Unavailable(why));
+        }
+        if create.scheme == Scheme::Model && !self.config.dangerous_model_scheme {
+            let message = "the model scheme exists only in the simulator";
+            return Err(rejected(Rejection::caller("payload.scheme", message)));
+        }
+        if create.purpose == Purpose::Treasury {
+            // A treasury key that signed in one round would promise less than its name does.
+            let message = "treasury keys sign in two rounds, which this version does not have \
+                           yet; make a `trading` key, with rules that ask for approvals";
+            return Err(rejected(Rejection::caller("payload.purpose", message)));
         }
         if stamp.custody == CustodyMethod::Local && create.scheme != Scheme::Ecdsa {
             let message = "a local key is an ECDSA key";
