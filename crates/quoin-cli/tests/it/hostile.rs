@@ -156,7 +156,9 @@ impl Hostile {
 
     /// A presignature of the pair that serves, leased as an honest gateway would.
     async fn presignature(&mut self, key: &Key) -> PresignatureId {
+        let until = std::time::Instant::now() + PATIENCE;
         while self.ids.is_empty() {
+            assert!(std::time::Instant::now() < until, "no presignature is lent");
             let ask = LeaseRequest { key: key.id, set: self.set.clone(), want: 64 };
             self.send(self.set.lowest(), &Frame::LeaseRequest(ask));
             self.ids = self

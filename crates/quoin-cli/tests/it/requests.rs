@@ -129,9 +129,10 @@ async fn payloads_that_cannot_be_explained_are_refused(alice: &Caller, key: &Key
     assert!(matches!(over.status, 400 | 403), "{over:?}");
     assert!(over.message().contains("amount_micro") || over.field().contains("value"), "{over:?}");
     let negative = json!({
-        "types": { "EIP712Domain": [{ "name": "name", "type": "string" }],
+        "types": { "EIP712Domain": [{ "name": "name", "type": "string" },
+                                    { "name": "chainId", "type": "uint256" }],
                    "Pay": [{ "name": "amount", "type": "uint256" }] },
-        "primaryType": "Pay", "domain": { "name": "x" }, "message": { "amount": "-1" },
+        "primaryType": "Pay", "domain": { "name": "x", "chainId": 31_337 }, "message": { "amount": "-1" },
     });
     let reply = ask(Payload::EvmTypedData(negative.to_string().into_bytes())).await;
     assert_eq!(reply.status, 400, "{reply:?}");
