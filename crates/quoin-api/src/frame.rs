@@ -6,6 +6,7 @@
 use crate::statements::{FRAME_STATEMENT_BYTES_MAX, SIGNED_BYTES_MAX};
 use minicbor::{Decode, Encode};
 use quoin_core::cbor::{self, CborError, Version};
+use quoin_core::ids::NODE_INDEX_MAX;
 use quoin_core::{
     BatchId, CeremonyId, ClusterId, KeyId, NodeIndex, PayloadHash, PresignatureId, RequestId,
     RuleId, SignerSet,
@@ -17,6 +18,10 @@ pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const LEASE_IDS_MAX: usize = 1024;
 /// The most approvals that travel with one request.
 pub const APPROVALS_MAX: usize = 64;
+/// The most endorsements of one acknowledgement: one for each node of the largest cluster.
+pub const ENDORSEMENTS_MAX: usize = NODE_INDEX_MAX as usize;
+/// The longest endorsement: its header, a 64-byte signature and what COSE adds.
+pub const ENDORSEMENT_BYTES_MAX: usize = 256;
 /// The most keys of one listing.
 pub const KEYS_MAX: usize = 4096;
 
@@ -60,7 +65,7 @@ pub enum Frame {
     /// The sender has left a session; no reason is given to a peer.
     #[n(4)]
     SessionAborted(#[n(0)] SessionId),
-    /// A node's "prepared" acknowledgement of a key.
+    /// Endorsements of a new key, by nodes that have stored their shares of it.
     #[n(5)]
     Prepared(#[n(0)] PreparedFrame),
     /// Asks a node to judge and sign, or to judge and take part in a ceremony.
@@ -135,15 +140,22 @@ impl std::fmt::Debug for SessionFrame {
     }
 }
 
-/// A node's "prepared" acknowledgement of a key.
+/// Endorsements of a new key: all that the sender knows, its own among them.
+///
+/// A node endorses a key's record only once its own share is durable, so the endorsement is also
+/// its acknowledgement; all n of them are the key's certificate. They are handed on, because a node
+/// that is silent towards one other must not keep that one waiting for ever.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct PreparedFrame {
-    /// The acknowledgement (`Signed<Prepared>`).
-    #[cbor(n(0), with = "minicbor::bytes")]
-    pub statement: Vec<u8>,
-    /// Whether the sender still waits for the recipient's own acknowledgement. Without it two
-    /// nodes that are both done would answer each other for ever.
+    /// The key.
+    #[n(0)]
+    pub key: KeyId,
+    /// Each a detached `COSE_Sign1` over the key's record (`KeyPublic`); one per node at most.
     #[n(1)]
+    pub endorsements: Vec<Opaque>,
+    /// Whether the sender still lacks endorsements. Without it two nodes that are both done would
+    /// answer each other for ever.
+    #[n(2)]
     pub wants_reply: bool,
 }
 
@@ -389,7 +401,14 @@ impl Frame {
             Self::Heartbeat(b) | Self::Tombstone(b) => {
                 ("statement bytes", b.len(), SIGNED_BYTES_MAX)
             }
-            Self::Prepared(p) => ("statement bytes", p.statement.len(), SIGNED_BYTES_MAX),
+            Self::Prepared(p) if p.endorsements.len() > ENDORSEMENTS_MAX => {
+                ("endorsements", p.endorsements.len(), ENDORSEMENTS_MAX)
+            }
+            Self::Prepared(p) => {
+                let longest = p.endorsements.iter().map(|e| e.0.len()).max();
+                let longest = longest.unwrap_or_default();
+                ("endorsement bytes", longest, ENDORSEMENT_BYTES_MAX)
+            }
             Self::Charter(b) => ("charter bytes", b.len(), FRAME_STATEMENT_BYTES_MAX),
             Self::Hello(h) => ("build bytes", h.build.len(), 64),
             _ => return Ok(()),
@@ -455,6 +474,25 @@ mod tests {
             Frame::from_bytes(&frame.to_bytes()),
             Err(FrameError::Limit { .. })
         ));
+    }
+
+    #[test]
+    fn acknowledgements_have_one_endorsement_for_each_node_at_most() {
+        let frame = |count, bytes| {
+            Frame::Prepared(PreparedFrame {
+                key: KeyId([3; 16]),
+                endorsements: vec![Opaque(vec![7; bytes]); count],
+                wants_reply: true,
+            })
+        };
+        let whole = frame(ENDORSEMENTS_MAX, ENDORSEMENT_BYTES_MAX);
+        assert_eq!(Frame::from_bytes(&whole.to_bytes()).unwrap(), whole);
+        for (count, bytes) in [(ENDORSEMENTS_MAX + 1, 1), (1, ENDORSEMENT_BYTES_MAX + 1)] {
+            assert!(matches!(
+                Frame::from_bytes(&frame(count, bytes).to_bytes()),
+                Err(FrameError::Limit { .. })
+            ));
+        }
     }
 
     proptest! {

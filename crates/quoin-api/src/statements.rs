@@ -1,11 +1,13 @@
-//! What nodes sign: heartbeats, denials, answers, acknowledgements; and the finished signature.
+//! What nodes sign: heartbeats, denials and answers; and the finished signature.
+//!
+//! The endorsement of a new key is none of these: it is a signature of the key's certificate.
 
 use minicbor::{Decode, Encode};
 use quoin_core::cbor::Version;
 use quoin_core::tags::{self, Tag};
 use quoin_core::{
-    Boot, CeremonyId, CharterHash, CharterNumber, ClusterId, HeadHash, KeyId, PayloadHash,
-    PresignatureId, RequestId, RuleId, Scheme, SignerSet, Statement, TimeMs,
+    Boot, CharterHash, CharterNumber, ClusterId, HeadHash, KeyId, PayloadHash, PresignatureId,
+    RequestId, RuleId, Scheme, SignerSet, Statement, TimeMs,
 };
 
 /// The largest signed statement of this module, with its envelope.
@@ -145,34 +147,6 @@ pub struct Answer {
 impl Statement for Answer {
     const TAG: Tag = tags::ANSWER_SIGNATURE;
     const BYTES_MAX: usize = 8 * 1024 - 256;
-}
-
-/// A node has stored its share of a new key durably.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Prepared {
-    /// The form's version.
-    #[n(0)]
-    pub version: Version<1>,
-    /// The cluster.
-    #[n(1)]
-    pub cluster: ClusterId,
-    /// Who acknowledges.
-    #[n(2)]
-    pub boot: Boot,
-    /// The ceremony.
-    #[n(3)]
-    pub ceremony: CeremonyId,
-    /// The key.
-    #[n(4)]
-    pub key: KeyId,
-    /// The ceremony's transcript.
-    #[cbor(n(5), with = "minicbor::bytes")]
-    pub transcript: [u8; 32],
-}
-
-impl Statement for Prepared {
-    const TAG: Tag = tags::KEY_PREPARED;
-    const BYTES_MAX: usize = 512;
 }
 
 /// A finished signature: verified against the public key before it is returned.

@@ -4,12 +4,15 @@
 use crate::cli::BenchArgs;
 use crate::client::keys::scheme_name;
 use crate::dev::cluster::{Cluster, Wish};
-use crate::dev::{FIRST_GOVERNOR, Stop, Temporary, ensure_keys};
+use crate::dev::{FIRST_GOVERNOR, Stop, Temporary, ensure_keys, make_key};
 use crate::failure::Failure;
 use crate::latency::{Bench, Quantiles};
 use crate::say;
-use quoin_core::PrincipalId;
+use quoin_core::{CustodyMethod, PrincipalId, Scheme};
 use serde::Serialize;
+
+/// The name of the local key, and of its row.
+const LOCAL: &str = "local";
 
 /// One row of the table.
 #[derive(Debug, Serialize)]
@@ -55,6 +58,7 @@ pub async fn run(args: BenchArgs) -> Result<(), Failure> {
 
 async fn measure(cluster: &mut Cluster, args: &BenchArgs) -> Result<Vec<Row>, Failure> {
     let session = cluster.ready().await?;
+    let local = make_key(&session, LOCAL, Scheme::Ecdsa, CustodyMethod::Local).await?;
     let keys = ensure_keys(&session).await?;
     let principal: PrincipalId = FIRST_GOVERNOR
         .parse()
@@ -66,10 +70,14 @@ async fn measure(cluster: &mut Cluster, args: &BenchArgs) -> Result<Vec<Row>, Fa
         identity: &identity,
     };
     let mut found: Vec<(String, Quantiles)> = Vec::new();
-    for key in &keys {
-        let scheme = scheme_name(key.public().scheme);
-        say::progress(format!("measuring {} signatures of {scheme} …", args.count));
-        found.push((scheme.to_owned(), bench.measure(key, args.count).await?));
+    let threshold = keys.iter().filter(|k| k.custody() == CustodyMethod::Mpc);
+    for key in std::iter::once(&local).chain(threshold) {
+        let path = match key.custody() {
+            CustodyMethod::Local => LOCAL,
+            CustodyMethod::Mpc => scheme_name(key.public().scheme),
+        };
+        say::progress(format!("measuring {} signatures: {path} …", args.count));
+        found.push((path.to_owned(), bench.measure(key, args.count).await?));
     }
     Ok(rows(found))
 }
@@ -77,7 +85,7 @@ async fn measure(cluster: &mut Cluster, args: &BenchArgs) -> Result<Vec<Row>, Fa
 fn rows(found: Vec<(String, Quantiles)>) -> Vec<Row> {
     let local = found
         .iter()
-        .find(|(path, _)| path == "local")
+        .find(|(path, _)| path == LOCAL)
         .map(|(_, q)| q.p50_us);
     let ratio = |q: &Quantiles| {
         let local = local.filter(|l| *l > 0)?;

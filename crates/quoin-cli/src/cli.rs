@@ -80,7 +80,7 @@ impl DataArg {
 /// `quoin dev`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  quoin dev\n  quoin dev --port 0 --data /tmp/cluster\n  \
+    after_help = "Examples:\n  quoin dev\n  quoin dev --port 0 --data ./cluster\n  \
                         quoin dev --rpc http://127.0.0.1:8545\n  quoin dev --demo --json"
 )]
 pub struct DevArgs {

@@ -73,6 +73,8 @@ byte_id! {
     RequestId(16);
     /// The hash of a payload, as stamped.
     PayloadHash(32);
+    /// All that a request id stands for: the hash of what a stamp asks for.
+    RequestBinding(32);
     /// The hash that approvals sign.
     IntentHash(32);
     /// The transcript of a finished presigning batch.

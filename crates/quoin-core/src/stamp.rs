@@ -4,9 +4,11 @@
 //! and the hash of a complete payload. Nonces and fees are filled before stamping, so a stamp that
 //! is signed twice can only fill the same slot.
 
-use crate::cbor::Version;
+use crate::cbor::{self, Version};
+use crate::hash::tagged;
 use crate::ids::{
-    CharterHash, CharterNumber, ClusterId, CredentialId, KeyId, PayloadHash, PrincipalId, RequestId,
+    CharterHash, CharterNumber, ClusterId, CredentialId, KeyId, PayloadHash, PrincipalId,
+    RequestBinding, RequestId,
 };
 use crate::intent::{Address, ChainId};
 use crate::statement::Statement;
@@ -135,4 +137,95 @@ pub struct Stamp {
 impl Statement for Stamp {
     const TAG: Tag = tags::STAMP;
     const BYTES_MAX: usize = 1024;
+}
+
+impl Stamp {
+    /// All that the request id stands for: everything stamped but the charter floor and the
+    /// credential, which a retry may renew.
+    ///
+    /// # Security
+    /// An id that stood for the payload alone could be stamped again for another key, and one
+    /// charge would pay for a signature of each.
+    #[must_use]
+    pub fn binding(&self) -> RequestBinding {
+        let bound = Self {
+            charter_number_floor: CharterNumber(0),
+            charter_hash_floor: CharterHash([0; 32]),
+            credential: CredentialId([0; 16]),
+            ..self.clone()
+        };
+        RequestBinding(tagged(tags::REQUEST, &[&cbor::encode(&bound)]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stamp() -> Stamp {
+        Stamp {
+            version: Version,
+            cluster: ClusterId([1; 32]),
+            charter_number_floor: CharterNumber(3),
+            charter_hash_floor: CharterHash([2; 32]),
+            principal: "alice".parse().unwrap(),
+            credential: CredentialId([3; 16]),
+            custody: CustodyMethod::Mpc,
+            key: Some(KeyId([4; 16])),
+            account: Account {
+                chain: ChainId::Evm(1),
+                address: Address::evm([5; 20]),
+            },
+            purpose: Purpose::Trading,
+            payload_hash: PayloadHash([6; 32]),
+            request_id: RequestId([7; 16]),
+            not_after: TimeMs(1_800_000_000_000),
+        }
+    }
+
+    fn binding(change: fn(&mut Stamp)) -> RequestBinding {
+        let mut changed = stamp();
+        change(&mut changed);
+        changed.binding()
+    }
+
+    #[test]
+    fn golden_binding() {
+        assert_eq!(
+            stamp().binding().to_string(),
+            "8ee295201db7e23dcaf6c2daede3492ede26abe7edbb7d844a92b917f9410954",
+            "golden value of the binding"
+        );
+    }
+
+    #[test]
+    fn a_binding_follows_all_that_is_asked_for() {
+        type Change = fn(&mut Stamp);
+        let changes: [(&str, Change); 11] = [
+            ("cluster", |s| s.cluster = ClusterId([0; 32])),
+            ("principal", |s| s.principal = "bob".parse().unwrap()),
+            ("custody", |s| s.custody = CustodyMethod::Local),
+            ("key", |s| s.key = Some(KeyId([0; 16]))),
+            ("no key", |s| s.key = None),
+            ("chain", |s| s.account.chain = ChainId::Evm(2)),
+            ("address", |s| s.account.address = Address::evm([0; 20])),
+            ("purpose", |s| s.purpose = Purpose::Agent),
+            ("payload", |s| s.payload_hash = PayloadHash([0; 32])),
+            ("request", |s| s.request_id = RequestId([0; 16])),
+            ("lapse", |s| s.not_after = TimeMs(1)),
+        ];
+        for (what, change) in changes {
+            assert_ne!(stamp().binding(), binding(change), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_retry_may_renew_charter_floor_and_credential() {
+        let renewed = binding(|s| {
+            s.charter_number_floor = CharterNumber(4);
+            s.charter_hash_floor = CharterHash([8; 32]);
+            s.credential = CredentialId([9; 16]);
+        });
+        assert_eq!(stamp().binding(), renewed);
+    }
 }

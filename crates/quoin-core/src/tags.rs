@@ -32,6 +32,8 @@ tags! {
     CHARTER = "quoin/charter/v1";
     /// A caller's stamp on a request.
     STAMP = "quoin/stamp/v1";
+    /// All that a request id stands for.
+    REQUEST = "quoin/request/v1";
     /// The hash of a payload.
     PAYLOAD = "quoin/payload/v1";
     /// The hash that approvals sign.

@@ -1,8 +1,8 @@
 //! The node's shell: sockets, disk, clock and worker around the core. It decides nothing.
 //!
 //! One task owns the core and feeds it events in the order in which they arrive. Records go to the
-//! store's writer, which commits all that wait in one write and reports back; jobs go to one worker
-//! thread, so that presigning never holds up signing.
+//! store's writer, which commits all that wait in one write and reports back; jobs go to two worker
+//! threads, heavy ones apart, so that presigning never holds up signing.
 
 use crate::core::{
     Alarm, Effect, Event, Job, JobId, JobResult, Node, NodeConfig, Peer, Record, RecoverError,
@@ -19,8 +19,7 @@ use quoin_core::{
 };
 use quoin_link::{Endpoint, Inbound, Limits, LinkError, PeerId, Pins, SpkiHash, TlsIdentity};
 use quoin_policy::Charter;
-use rand_chacha::ChaCha20Rng;
-use rand_core::{OsRng, RngCore, SeedableRng};
+use rand_core::{OsRng, RngCore};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -32,6 +31,8 @@ use tokio::sync::mpsc;
 
 /// How often the core hears that time has passed.
 const TICK: Duration = Duration::from_millis(50);
+/// How long a stop waits for checks that are under way: some of the slowest jobs of a busy machine.
+const CHECKS_LIMIT: Duration = Duration::from_secs(8);
 /// Under which label the node's signing identity is sealed.
 const IDENTITY_LABEL: &str = "identity";
 /// File names in a node's folder.
@@ -307,7 +308,8 @@ struct Shell {
     endpoint: Option<Endpoint>,
     durable: mpsc::UnboundedReceiver<(Ticket, Option<Head>)>,
     durable_in: mpsc::UnboundedSender<(Ticket, Option<Head>)>,
-    jobs: std::sync::mpsc::Sender<(JobId, Job)>,
+    heavy: Jobs,
+    light: Jobs,
     done: mpsc::UnboundedReceiver<(JobId, JobResult)>,
     failed: bool,
 }
@@ -315,18 +317,7 @@ struct Shell {
 impl Shell {
     fn new(node: Node, sealer: Box<dyn Sealer>, store: SqliteStore, aad: &[u8]) -> Self {
         let (durable_in, durable) = mpsc::unbounded_channel();
-        let (jobs, work) = std::sync::mpsc::channel::<(JobId, Job)>();
         let (done_in, done) = mpsc::unbounded_channel();
-        std::thread::spawn(move || {
-            let mut seed = [0u8; 32];
-            OsRng.fill_bytes(&mut seed);
-            let mut rng = ChaCha20Rng::from_seed(seed);
-            while let Ok((id, job)) = work.recv() {
-                if done_in.send((id, job.run(&mut rng))).is_err() {
-                    return;
-                }
-            }
-        });
         Self {
             node,
             sealer,
@@ -336,7 +327,8 @@ impl Shell {
             endpoint: None,
             durable,
             durable_in,
-            jobs,
+            heavy: worker(done_in.clone()),
+            light: worker(done_in),
             done,
             failed: false,
         }
@@ -404,11 +396,14 @@ impl Shell {
                         self.failed = true;
                     }
                 },
-                Some(event) = inbound.recv() => self.on_link(event),
-                Some((id, result)) = self.done.recv() => self.feed(Event::Computed(id, result)),
+                // What we owe ourselves comes before what others send, or a busy peer could keep
+                // this node from beating.
                 _ = tick.tick() => self.feed(Event::Tick),
+                Some((id, result)) = self.done.recv() => self.feed(Event::Computed(id, result)),
+                Some(event) = inbound.recv() => self.on_link(event),
             }
         }
+        self.finish_checks().await;
         if let Some(endpoint) = self.endpoint.take() {
             endpoint.shutdown().await;
         }
@@ -416,6 +411,24 @@ impl Shell {
             Err(RunError::StorageFailed)
         } else {
             Ok(())
+        }
+    }
+
+    /// Lets the secret-dependent checks that are under way end. Nothing comes in any more, so no
+    /// new ones follow for long.
+    async fn finish_checks(&mut self) {
+        let limit = tokio::time::sleep(CHECKS_LIMIT);
+        tokio::pin!(limit);
+        while !self.failed && self.node.has_open_tries() {
+            tokio::select! {
+                biased;
+                () = &mut limit => return,
+                Some((ticket, head)) = self.durable.recv() => match head {
+                    Some(head) => self.feed(Event::Durable(ticket, head)),
+                    None => self.failed = true,
+                },
+                Some((id, result)) = self.done.recv() => self.feed(Event::Computed(id, result)),
+            }
         }
     }
 
@@ -457,8 +470,13 @@ impl Shell {
                 },
                 Effect::Send(peer, frame) => self.send(&peer, &frame),
                 Effect::Compute(id, job) => {
-                    // The worker lives as long as the shell.
-                    let _ = self.jobs.send((id, job));
+                    // The workers live as long as the shell.
+                    let jobs = if job.is_heavy() {
+                        &self.heavy
+                    } else {
+                        &self.light
+                    };
+                    let _ = jobs.send((id, job));
                 }
                 Effect::Alarm(alarm) => report(&alarm),
             }
@@ -502,7 +520,7 @@ impl Shell {
             Record::Consumed(consumed) => consumed.presignature,
             _ => None,
         };
-        let mut write = NewRecord::new(self.clock.now(), record.to_bytes());
+        let mut write = NewRecord::new(self.node.time(), record.to_bytes());
         for (label, secret) in secrets {
             let sealed = self.sealer.seal(&label, &self.aad, secret.expose())?;
             write = write.put(label, sealed);
@@ -531,6 +549,23 @@ impl Shell {
             tracing::debug!(?peer, ?sent, "frame not sent");
         }
     }
+}
+
+type Jobs = std::sync::mpsc::Sender<(JobId, Job)>;
+
+/// Starts a worker thread, which ends when its sender is dropped.
+fn worker(done: mpsc::UnboundedSender<(JobId, JobResult)>) -> Jobs {
+    let (jobs, work) = std::sync::mpsc::channel::<(JobId, Job)>();
+    std::thread::spawn(move || {
+        while let Ok((id, job)) = work.recv() {
+            // The system's own randomness at every draw: a generator kept in memory would give
+            // two forks of this process the same "fresh" values (construction, section 21.2).
+            if done.send((id, job.run(&mut OsRng))).is_err() {
+                return;
+            }
+        }
+    });
+    jobs
 }
 
 /// A clock that keeps its pace when the host's is set back: wall time at start, then monotonic.

@@ -14,8 +14,8 @@ use quoin_core::hash::tagged;
 use quoin_core::stamp::Account;
 use quoin_core::tags::{self, Tag};
 use quoin_core::{
-    Action, ClusterId, Intent, IntentHash, KeyId, PayloadHash, PrincipalId, RequestId, RoleId,
-    RuleId, Signed, Stamp, Statement, TimeMs,
+    Action, ClusterId, CustodyMethod, Intent, IntentHash, KeyId, PayloadHash, PrincipalId, Purpose,
+    RequestId, RoleId, RuleId, Signed, Stamp, Statement, TimeMs,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -77,14 +77,20 @@ struct IntentForm {
     account: Account,
     #[n(3)]
     key: Option<KeyId>,
+    /// The stamp's, because no payload says it: a threshold key that people approved must not be
+    /// made as a software key.
     #[n(4)]
-    request_id: RequestId,
+    custody: CustodyMethod,
     #[n(5)]
-    not_after: TimeMs,
+    purpose: Purpose,
     #[n(6)]
+    request_id: RequestId,
+    #[n(7)]
+    not_after: TimeMs,
+    #[n(8)]
     rules: Vec<ReliedRule>,
     /// Present when the intent does not say everything that is signed.
-    #[n(7)]
+    #[n(9)]
     payload_hash: Option<PayloadHash>,
 }
 
@@ -111,6 +117,8 @@ pub fn intent_hash(decoded: &Decoded, stamp: &Stamp, rules: &[ReliedRule]) -> In
         intent,
         account: decoded.account().clone(),
         key: stamp.key,
+        custody: stamp.custody,
+        purpose: stamp.purpose,
         request_id: stamp.request_id,
         not_after: stamp.not_after,
         rules,

@@ -209,6 +209,17 @@ pub enum CharterError {
         /// The number of the current charter.
         current: u64,
     },
+    /// A successor changes who holds shares, or how many of them sign.
+    #[error(
+        "`{place}` differs from charter {current}, but the keys' shares are dealt to its nodes and \
+         threshold: resharing must come first, which this version does not offer yet"
+    )]
+    ResharingNeeded {
+        /// The field.
+        place: &'static str,
+        /// The number of the current charter.
+        current: u64,
+    },
     /// Someone who must sign the genesis has not.
     #[error("the genesis is not signed by {who}")]
     MissingSignature {

@@ -62,7 +62,8 @@ pub fn verify_genesis(
 /// A node that replays its journal passes the time at which it first accepted the charter.
 ///
 /// # Errors
-/// When the charter fails a check, does not follow `current`, or too few governors signed.
+/// When the charter fails a check, does not follow `current`, changes what shares are dealt to, or
+/// too few governors signed.
 pub fn verify_successor(
     current: &Constitution,
     certificate: &Certificate<Charter>,
@@ -93,8 +94,34 @@ pub fn verify_successor(
         return Err(CharterError::TooFewGovernors { signed, quorum });
     }
     let mut constitution = next.clone().check()?;
+    shares_stay(current.charter(), next)?;
     constitution.lineage.extend(&current.lineage);
     Ok(constitution)
+}
+
+/// Whoever holds shares, and at which place.
+fn holders(charter: &Charter) -> BTreeMap<NodeIndex, &PublicCredential> {
+    let nodes = charter.nodes.iter();
+    nodes.map(|n| (n.index, &n.credential)).collect()
+}
+
+/// Refuses a charter whose nodes could not sign with the shares that the current nodes hold, or
+/// under which they would sign with fewer than the promises of the current one need.
+///
+/// TLS keys and operators may change: no share depends on them.
+fn shares_stay(current: &Charter, next: &Charter) -> Result<(), CharterError> {
+    let places = [
+        ("nodes", holders(current) == holders(next)),
+        ("threshold", current.threshold == next.threshold),
+        ("f_tol", current.f_tol == next.f_tol),
+    ];
+    match places.into_iter().find(|(_, same)| !same) {
+        None => Ok(()),
+        Some((place, _)) => Err(CharterError::ResharingNeeded {
+            place,
+            current: current.number.0,
+        }),
+    }
 }
 
 fn endorsed_by_principal(certificate: &Certificate<Charter>, principal: &Principal) -> bool {

@@ -64,12 +64,15 @@ pub enum DenialReason {
     /// The slot is taken by another payment.
     #[n(14)]
     SlotTaken,
-    /// The request id stands for another payload already.
+    /// The request id stands for another request already.
     #[n(15)]
     RequestConflict,
     /// More approvals than are looked at.
     #[n(16)]
     TooManyApprovals,
+    /// The stamp lapses too far ahead.
+    #[n(17)]
+    HorizonTooFar,
 }
 
 impl DenialReason {
@@ -84,7 +87,8 @@ impl DenialReason {
             | Self::UnknownPrincipal
             | Self::CredentialMismatch
             | Self::KeyMismatch
-            | Self::TooManyApprovals => Class::Caller,
+            | Self::TooManyApprovals
+            | Self::HorizonTooFar => Class::Caller,
             Self::PrincipalExpired
             | Self::UnknownAsset
             | Self::AmountOverflow

@@ -25,6 +25,9 @@ use quoin_core::{
 };
 use serde::{Deserialize, Serialize};
 
+/// How far ahead a stamp may lapse, which is 31 days: its request is remembered until then.
+pub const STAMP_HORIZON_MS: u64 = 31 * 24 * 60 * 60 * 1000;
+
 /// What a node knows of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyFacts {
@@ -152,6 +155,13 @@ impl Constitution {
                 DenialReason::StampExpired,
                 "not_after",
                 "the stamp has lapsed; stamp the request anew with a later `not_after`",
+            );
+        }
+        if stamp.not_after.since(now) > STAMP_HORIZON_MS {
+            return deny(
+                DenialReason::HorizonTooFar,
+                "not_after",
+                "`not_after` is more than 31 days ahead; stamp the request anew with an earlier one",
             );
         }
         if stamp.payload_hash != decoded.payload_hash() {
@@ -326,7 +336,7 @@ impl Constitution {
         Ok(Reservation {
             version: Version,
             request_id: stamp.request_id,
-            payload_hash: stamp.payload_hash,
+            binding: stamp.binding(),
             at,
             not_after: stamp.not_after,
             charges,

@@ -11,7 +11,7 @@ use crate::denial::{Denial, DenialReason};
 use crate::slots::{SlotTake, Slots};
 use minicbor::{Decode, Encode};
 use quoin_core::cbor::Version;
-use quoin_core::{Amount, BudgetId, PayloadHash, RequestId, TimeMs};
+use quoin_core::{Amount, BudgetId, RequestBinding, RequestId, TimeMs};
 use std::collections::BTreeMap;
 
 /// What one request costs one budget, in the worst case.
@@ -37,9 +37,9 @@ pub struct Reservation {
     /// The request.
     #[n(1)]
     pub request_id: RequestId,
-    /// The one payload that the request id stands for.
+    /// All that the request id stands for.
     #[n(2)]
-    pub payload_hash: PayloadHash,
+    pub binding: RequestBinding,
     /// When this node judged the request last.
     #[n(3)]
     pub at: TimeMs,
@@ -200,7 +200,7 @@ impl Ledger {
     /// the signature and made the reservation itself, by [`Constitution::reservation`].
     ///
     /// # Errors
-    /// When the request id stands for another payload already: a malicious quorum, or a defect.
+    /// When the request id stands for another request already: a malicious quorum, or a defect.
     pub fn finished(&mut self, reservation: &Reservation) -> Result<(), Denial> {
         self.conflict(reservation)?;
         if !self.requests.contains_key(&reservation.request_id) {
@@ -212,8 +212,11 @@ impl Ledger {
     /// Gives back what a request holds.
     ///
     /// # Security
-    /// Only for a request that a quorum of `n - t + 1 + f_tol` durable tombstones has voided: a
-    /// signature that still appears would not be counted.
+    /// Never for what may have been signed. The caller guarantees that this node has produced no
+    /// partial signature for the request, in this life or any before it, and never will: that its
+    /// journal holds no consumption for it, and that its own tombstone is durable. What a partial
+    /// may have become stays charged until its window has passed, even when a quorum of tombstones
+    /// voids the request, because a signature that still appears would not be counted.
     pub fn release(&mut self, id: RequestId) {
         let Some(held) = self.requests.remove(&id) else {
             return;
@@ -280,11 +283,12 @@ impl Ledger {
 
     fn conflict(&self, reservation: &Reservation) -> Result<(), Denial> {
         match self.requests.get(&reservation.request_id) {
-            Some(held) if held.payload_hash != reservation.payload_hash => Err(Denial::at(
+            Some(held) if held.binding != reservation.binding => Err(Denial::at(
                 DenialReason::RequestConflict,
                 "request_id",
                 format!(
-                    "request `{}` stands for another payload already; choose a new request id",
+                    "request `{}` stands for another request already: payload, principal, key, \
+                     account, custody, purpose and `not_after` have to stay; choose a new request id",
                     reservation.request_id
                 ),
             )),

@@ -36,7 +36,7 @@ pub use check::CharterError;
 pub use constitution::{Constitution, verify_genesis, verify_successor};
 pub use denial::{Denial, DenialReason};
 pub use explain::summary;
-pub use judge::{Judgement, KeyFacts, Pending, Request};
+pub use judge::{Judgement, KeyFacts, Pending, Request, STAMP_HORIZON_MS};
 pub use ledger::{Charge, Ledger, Reservation};
 pub use obligation::{ApprovalsObligation, Obligations, Unmet};
 pub use schema::schema_text;

@@ -1,15 +1,16 @@
 //! Slots: one payment fills one slot, which is a nonce of an account on a chain.
 //!
-//! A second request for a taken slot is refused, unless it replaces the first: the same payment
-//! with a higher fee, or a cancel, which sends nothing to oneself. On the chain only one of them
-//! can ever execute.
+//! A second request for a taken slot is refused, unless it repeats the first (the same payment, with
+//! any fee) or cancels it by sending nothing to oneself. On the chain only one of them can ever
+//! execute, so signing one slot twice for one payment is harmless, and a payment whose first
+//! request failed can be asked for again.
 
 use crate::denial::{Denial, DenialReason};
 use minicbor::{Decode, Encode};
 use quoin_chain::Decoded;
 use quoin_core::hash::tagged;
 use quoin_core::intent::Slot;
-use quoin_core::{Action, Address, Amount, ChainId, PayloadHash, RequestId, cbor, tags};
+use quoin_core::{Action, Address, ChainId, PayloadHash, RequestId, cbor, tags};
 use std::collections::BTreeMap;
 
 /// How many slots of one account are remembered; requests below the oldest are refused.
@@ -27,16 +28,13 @@ pub struct SlotTake {
     #[n(1)]
     pub payload_hash: PayloadHash,
     /// The hash of the action; `None` when the action does not say everything that happens, so
-    /// that nothing can be known to be the same payment.
+    /// that only the very same payload can be known to be the same payment.
     #[n(2)]
     #[cbor(with = "minicbor::bytes")]
     pub effect: Option<[u8; 32]>,
     /// Whether the request sends nothing to oneself.
     #[n(3)]
     pub cancels: bool,
-    /// The most that it can cost in fees.
-    #[n(4)]
-    pub fee_max: Amount,
 }
 
 impl SlotTake {
@@ -61,13 +59,11 @@ impl SlotTake {
             }
             _ => false,
         };
-        let fee_max = intent.fee_max.as_ref();
         Some(Self {
             slot,
             payload_hash: decoded.payload_hash(),
             effect,
             cancels,
-            fee_max: fee_max.map_or(Amount::ZERO, |fee| fee.amount),
         })
     }
 
@@ -77,9 +73,15 @@ impl SlotTake {
     }
 
     fn replaces(&self, takes: &[(RequestId, Self)]) -> bool {
-        let same = self.effect.is_some() && takes.iter().any(|(_, t)| t.effect == self.effect);
-        let higher = takes.iter().all(|(_, t)| t.fee_max < self.fee_max);
-        takes.len() < TAKES_MAX && (self.cancels || (same && higher))
+        let same = takes.iter().any(|(_, t)| self.pays_the_same(t));
+        takes.len() < TAKES_MAX && (self.cancels || same)
+    }
+
+    fn pays_the_same(&self, other: &Self) -> bool {
+        match self.effect {
+            Some(_) => self.effect == other.effect,
+            None => self.payload_hash == other.payload_hash,
+        }
     }
 }
 
@@ -116,7 +118,7 @@ impl Slots {
             Some(takes) if take.replaces(takes) => Ok(()),
             Some(takes) => taken(format!(
                 "nonce {nonce} of `{}` is taken by request `{}`; take the next nonce, repeat the \
-                 same payment with a higher fee, or cancel by sending nothing to yourself",
+                 same payment with any fee, or cancel by sending nothing to yourself",
                 take.slot.account,
                 takes
                     .first()

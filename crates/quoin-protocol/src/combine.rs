@@ -134,6 +134,34 @@ pub fn verify(key: &KeyPublic, digest: &Digest, signature: &[u8; 64]) -> Result<
     }
 }
 
+/// Verifies a finished signature and, for ECDSA, that its recovery id leads to the key: a wrong
+/// one would make a transaction of another sender.
+///
+/// # Errors
+/// When the digest does not fit the scheme, or the signature or the recovery id is wrong.
+pub fn verify_combined(
+    key: &KeyPublic,
+    digest: &Digest,
+    made: &CombinedSignature,
+) -> Result<(), CombineFault> {
+    match (key.scheme, made.recovery_id) {
+        (Scheme::Ecdsa, Some(id)) => {
+            let (public_key, prehash) = ecdsa_input(key, digest)?;
+            let (r, s) = made.signature.split_at(32);
+            let signature = ecdsa::EcdsaSignature {
+                r: r.try_into().unwrap_or_default(),
+                s: s.try_into().unwrap_or_default(),
+                recovery_id: id,
+            };
+            ecdsa::verify(public_key, &ROOT_TWEAK, prehash, &signature)
+                .map_err(|_| CombineReason::NotVerified.blames(Vec::new()))
+        }
+        (Scheme::Ecdsa, None) => Err(CombineReason::NotVerified.blames(Vec::new())),
+        (_, None) => verify(key, digest, &made.signature),
+        (_, Some(_)) => Err(CombineReason::NotVerified.blames(Vec::new())),
+    }
+}
+
 /// The bytes that a Schnorr scheme signs.
 pub(crate) fn message_of(scheme: Scheme, digest: &Digest) -> Result<&[u8], CombineFault> {
     match (scheme, digest) {

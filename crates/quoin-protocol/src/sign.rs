@@ -43,6 +43,11 @@ pub fn sign(
     let message = |scheme| message_of(scheme, digest).map_err(|_| SignFault::Refused);
     let partial = match presignature {
         Presignature::Ecdsa(p) => {
+            // Schnorr nonces check this themselves; here the presignature *is* shares of the key.
+            let made_of = p.header();
+            if made_of.key != public.key || made_of.shares_hash != public.shares_hash() {
+                return Err(SignFault::WrongShare);
+            }
             let Digest::Prehash(prehash) = digest else {
                 return Err(SignFault::Refused);
             };
@@ -64,3 +69,6 @@ pub fn sign(
         partial,
     })
 }
+
+#[cfg(test)]
+mod tests;

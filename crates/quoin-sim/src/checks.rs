@@ -1,106 +1,208 @@
-//! What must hold in every run: invariants 1 to 6 of the design, as far as this workload goes.
+//! What must hold in every run: invariants 1 to 7 and 10 of the design, as far as this workload
+//! goes.
 //!
-//! The checkers see what leaves the cores and what is on the disks, nothing else. Each has a test
-//! that shows it a violation.
+//! The checkers see what leaves the nodes and what is on their disks, nothing else, and they see
+//! it as an attacker does who holds the gateway and the network: as soon as all signers of a set
+//! have answered for one view, the signature *exists*, whether or not anybody combines it. A node
+//! in the attacker's hands counts as having answered everything.
+//!
+//! Which invariants hold for how many malicious nodes is the table of the design's section 2:
+//! judgement and strict budgets for fewer than the threshold, exactly-once for none.
 
-use crate::disk::Disk;
-use crate::setup::Cluster;
-use crate::workload::Work;
-use quoin_api::statements::{Answer, FinishedSignature};
-use quoin_core::{NodeIndex, PayloadHash, PresignatureId, RequestId};
+use crate::violation::Violation;
+use crate::workload::{Payee, What, Work};
+use quoin_api::statements::{Answer, FinishedSignature, Heartbeat};
+use quoin_core::{
+    Boot, CharterHash, KeyId, NodeIndex, PayloadHash, PresignatureId, RequestId, Signed, cbor,
+};
 use quoin_node::core::Record;
-use quoin_protocol::combine;
+use quoin_protocol::{KeyPublic, combine};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Something that must never happen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Violation {
-    /// Invariant 1: a partial signature left before its record was durable.
-    AnsweredBeforeDurable(NodeIndex, PresignatureId),
-    /// Invariant 2: one presignature answered for two views.
-    PresignatureReused(NodeIndex, PresignatureId),
-    /// Invariant 2: two answers gave a share away.
-    ShareExtracted(NodeIndex),
-    /// Invariant 3: something was signed that the policy does not permit.
-    SignedAgainstPolicy(RequestId),
-    /// Invariant 4: more was signed than the budget admits.
-    OverBudget(u64, u64),
-    /// Invariant 5: one request id, two payloads or two signatures.
-    TwoSignatures(RequestId),
-    /// Invariant 5: one slot, two payments.
-    SlotFilledTwice(u64),
-    /// Invariant 6: a signature was returned that does not verify.
-    DoesNotVerify(RequestId),
-    /// A node could not be rebuilt from its own journal.
-    NotRecovered(NodeIndex, String),
-    /// Invariant 10: the cluster did not sign again after the faults stopped.
-    NoRecovery(String),
-}
+/// The largest encoded payload that the workload makes.
+const PAYLOAD_BYTES_MAX: usize = 4_096;
 
-impl std::fmt::Display for Violation {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::AnsweredBeforeDurable(n, id) => {
-                write!(
-                    f,
-                    "node {n} answered with presignature {} before its record",
-                    id.index
-                )
-            }
-            Self::PresignatureReused(n, id) => {
-                write!(f, "node {n} used presignature {} for two views", id.index)
-            }
-            Self::ShareExtracted(n) => write!(f, "the share of node {n} can be computed"),
-            Self::SignedAgainstPolicy(id) => write!(f, "request {id} was signed against policy"),
-            Self::OverBudget(signed, cap) => write!(f, "{signed} signed, the budget admits {cap}"),
-            Self::TwoSignatures(id) => write!(f, "request {id} has two signatures"),
-            Self::SlotFilledTwice(nonce) => write!(f, "nonce {nonce} has two payments"),
-            Self::DoesNotVerify(id) => write!(f, "the signature of {id} does not verify"),
-            Self::NotRecovered(n, why) => write!(f, "node {n} cannot start: {why}"),
-            Self::NoRecovery(why) => write!(f, "no recovery after the faults: {why}"),
-        }
-    }
+/// What the checkers are told of a run before it begins.
+#[derive(Default)]
+pub struct Facts {
+    /// How many requests may be signed in all.
+    pub cap: u64,
+    /// The hashes of the charters that were issued, by number.
+    pub charters: Vec<CharterHash>,
+    /// The nodes in an attacker's hands.
+    pub liars: BTreeSet<NodeIndex>,
 }
 
 /// The checkers' memory.
 #[derive(Default)]
 pub struct Checks {
-    /// The presignatures whose consumption is durable, by node.
-    consumed: BTreeMap<NodeIndex, BTreeSet<PresignatureId>>,
+    facts: Facts,
+    keys: BTreeMap<KeyId, KeyPublic>,
+    known: BTreeMap<(RequestId, PayloadHash), (What, u64)>,
+    approved: BTreeSet<RequestId>,
+    decided: BTreeMap<(NodeIndex, RequestId), PayloadHash>,
+    /// The presignatures whose consumption is durable.
+    consumed: BTreeMap<(NodeIndex, PresignatureId), RequestId>,
     answers: BTreeMap<(NodeIndex, PresignatureId), (Vec<u8>, Answer)>,
-    finished: BTreeMap<RequestId, (PayloadHash, [u8; 64])>,
-    slots: BTreeMap<u64, PayloadHash>,
+    partials: BTreeMap<(PresignatureId, [u8; 32]), BTreeSet<NodeIndex>>,
+    signed: BTreeMap<RequestId, PayloadHash>,
+    slots: BTreeMap<(KeyId, u64), PayloadHash>,
+    /// What this life of the gateway returned.
+    returned: BTreeMap<RequestId, [u8; 64]>,
+    journaled: BTreeMap<(NodeIndex, RequestId), Vec<u8>>,
+    beats: BTreeMap<NodeIndex, Heartbeat>,
+    charter_of: BTreeMap<(NodeIndex, u64), CharterHash>,
     /// What was found.
     pub violations: Vec<Violation>,
 }
 
 impl Checks {
-    /// A node's disk has synced: what is consumed durably now?
-    pub fn on_synced(&mut self, node: NodeIndex, disk: &Disk) {
-        let durable = self.consumed.entry(node).or_default();
-        for record in disk.newly_synced() {
-            let used = match record {
-                Record::Decision(decision) => decision.presignature,
-                Record::Consumed(consumed) => consumed.presignature,
-                _ => None,
-            };
-            durable.extend(used);
+    /// Checkers of a run.
+    #[must_use]
+    pub fn new(facts: Facts) -> Self {
+        Self {
+            facts,
+            ..Self::default()
         }
     }
 
-    /// A node sends a partial signature. `digest` is what it signed, as the workload knows it.
-    pub fn on_answer(&mut self, cluster: &Cluster, answer: &Answer, digest: &[u8]) {
+    /// A caller may ask this.
+    pub fn expect(&mut self, work: &Work) {
+        let what = (work.what.clone(), work.floor);
+        self.known
+            .insert((work.request_id, work.payload.hash()), what);
+    }
+
+    /// A key exists.
+    pub fn add_key(&mut self, key: KeyPublic) {
+        self.keys.insert(key.key, key);
+    }
+
+    /// Somebody has approved a request.
+    pub fn approve(&mut self, request: RequestId) {
+        self.approved.insert(request);
+    }
+
+    /// A charter was issued.
+    pub fn issue(&mut self, charter: CharterHash) {
+        self.facts.charters.push(charter);
+    }
+
+    /// The gateway has started anew: what it returned before, it may have forgotten together with
+    /// the nodes' messages about it. The *nodes* never know two signatures of a request.
+    pub fn gateway_restarted(&mut self) {
+        self.returned.clear();
+    }
+
+    /// A record of a node is durable.
+    pub fn on_durable(&mut self, node: NodeIndex, record: &Record) {
+        match record {
+            Record::Decision(decision) => {
+                let payload =
+                    cbor::decode::<quoin_core::Payload>(&decision.payload.0, PAYLOAD_BYTES_MAX);
+                let Ok(payload) = payload else { return };
+                let id = decision.request_id;
+                self.decided.insert((node, id), payload.hash());
+                if let Some(presignature) = decision.presignature {
+                    self.consumed.insert((node, presignature), id);
+                }
+            }
+            Record::Consumed(consumed) => {
+                if let Some(presignature) = consumed.presignature {
+                    self.consumed
+                        .insert((node, presignature), consumed.request_id);
+                }
+            }
+            Record::Finished(finished) => {
+                let read = cbor::decode::<FinishedSignature>(&finished.signature.0, 512);
+                let Ok(read) = read else { return };
+                let bytes = finished.signature.0.clone();
+                let before = self
+                    .journaled
+                    .entry((node, read.request_id))
+                    .or_insert_with(|| bytes.clone());
+                if *before != bytes && self.is_honest(node) {
+                    self.violations
+                        .push(Violation::TwoSignatures(read.request_id));
+                }
+                self.exists(read.request_id, finished.payload_hash);
+            }
+            _ => {}
+        }
+    }
+
+    fn is_honest(&self, node: NodeIndex) -> bool {
+        !self.facts.liars.contains(&node)
+    }
+
+    /// An honest node sends a partial signature.
+    pub fn on_answer(&mut self, answer: &Answer) {
         let node = answer.boot.node;
         let (Some(id), Some(set)) = (answer.presignature, &answer.set) else {
             return;
         };
-        if !self.consumed.get(&node).is_some_and(|c| c.contains(&id)) {
-            self.violations
-                .push(Violation::AnsweredBeforeDurable(node, id));
+        if self.consumed.get(&(node, id)) != Some(&answer.request_id) {
+            let early = Violation::AnsweredBeforeDurable(node, id);
+            return self.violations.push(early);
         }
+        let Some(payload) = self.decided.get(&(node, answer.request_id)).copied() else {
+            let early = Violation::AnsweredBeforeDurable(node, id);
+            return self.violations.push(early);
+        };
+        let subject = (answer.request_id, payload);
+        let digest = match self.known.get(&subject) {
+            Some((What::Pay { to, digest, .. }, floor)) => {
+                let (to, floor, digest) = (*to, *floor, digest.clone());
+                self.check_policy(answer, to, floor);
+                digest
+            }
+            _ => {
+                let unknown = Violation::SignedAgainstPolicy(answer.request_id);
+                return self.violations.push(unknown);
+            }
+        };
+        self.check_reuse(node, id, digest, answer);
+        let signers = self.partials.entry((id, answer.view)).or_default();
+        signers.insert(node);
+        let liars = &self.facts.liars;
+        if set
+            .iter()
+            .all(|n| signers.contains(&n) || liars.contains(&n))
+        {
+            self.exists(answer.request_id, payload);
+        }
+    }
+
+    /// Invariant 3: every honest node judges by the charter that it names.
+    fn check_policy(&mut self, answer: &Answer, to: Payee, floor: u64) {
+        let number = self
+            .facts
+            .charters
+            .iter()
+            .position(|hash| *hash == answer.charter_hash);
+        let permitted = match (number, to) {
+            (None, _) => false,
+            (Some(number), _) if (number as u64) < floor => false,
+            (Some(_), Payee::Friend) => true,
+            (Some(_), Payee::Vault) => self.approved.contains(&answer.request_id),
+            (Some(number), Payee::Stranger) => number > 0,
+        };
+        if !permitted {
+            self.violations
+                .push(Violation::SignedAgainstPolicy(answer.request_id));
+        }
+    }
+
+    /// Invariant 2.
+    fn check_reuse(
+        &mut self,
+        node: NodeIndex,
+        id: PresignatureId,
+        digest: Vec<u8>,
+        answer: &Answer,
+    ) {
         let Some((before, first)) = self.answers.get(&(node, id)) else {
-            self.answers
-                .insert((node, id), (digest.to_vec(), answer.clone()));
+            self.answers.insert((node, id), (digest, answer.clone()));
             return;
         };
         if first.view == answer.view && first.partial == answer.partial {
@@ -113,77 +215,159 @@ impl Checks {
             body: a.partial.clone(),
         };
         let (one, two) = (read(first), read(answer));
-        let share = quoin_protocol::model::extract(set, node, (before, &one), (digest, &two));
-        if share.is_some() && cluster.key.public_share(node).is_some() {
+        let Some(set) = &answer.set else { return };
+        let share = quoin_protocol::model::extract(set, node, (before, &one), (&digest, &two));
+        let public = self
+            .keys
+            .get(&answer.key)
+            .and_then(|k| k.public_share(node));
+        // A point of the model scheme is its own discrete logarithm.
+        if share.is_some_and(|share| public == Some(share.as_slice())) {
             self.violations.push(Violation::ShareExtracted(node));
         }
     }
 
-    /// A caller is told that its request is signed.
-    pub fn on_signed(&mut self, cluster: &Cluster, work: &Work, finished: &FinishedSignature) {
-        let id = work.request_id;
-        if !work.allowed {
-            self.violations.push(Violation::SignedAgainstPolicy(id));
+    /// Whoever holds the gateway has a signature for this payload now.
+    fn exists(&mut self, request: RequestId, payload: PayloadHash) {
+        let before = *self.signed.entry(request).or_insert(payload);
+        let exactly_once = self.facts.liars.is_empty();
+        if before != payload && exactly_once {
+            self.violations.push(Violation::TwoPayloads(request));
         }
-        let scheme = cluster.key.scheme;
-        let verified = quoin_chain::decode(&work.payload, &cluster.account, scheme)
-            .is_ok_and(|d| combine::verify(&cluster.key, d.digest(), &finished.signature).is_ok());
+        if let Some((What::Pay { slot, .. }, _)) = self.known.get(&(request, payload)) {
+            // The workload never replaces a transaction by one of a higher fee, so one nonce has
+            // one payload.
+            let filled = *self.slots.entry(*slot).or_insert(payload);
+            if filled != payload && exactly_once {
+                self.violations.push(Violation::SlotFilledTwice(slot.1));
+            }
+        }
+        let (signed, cap) = (self.signed.len() as u64, self.facts.cap);
+        if signed > cap {
+            self.violations.push(Violation::OverBudget(signed, cap));
+        }
+    }
+
+    /// A caller is told that its request is signed.
+    pub fn on_signed(&mut self, work: &Work, finished: &FinishedSignature) {
+        let id = work.request_id;
+        let verified = match (&work.what, self.keys.get(&finished.key)) {
+            (What::Pay { slot, digest, .. }, Some(key)) => {
+                let digest = <[u8; 32]>::try_from(digest.as_slice());
+                slot.0 == key.key
+                    && digest.is_ok_and(|d| {
+                        let digest = quoin_chain::Digest::Prehash(d);
+                        combine::verify(key, &digest, &finished.signature).is_ok()
+                    })
+            }
+            _ => false,
+        };
         if !verified || finished.request_id != id {
             self.violations.push(Violation::DoesNotVerify(id));
+            return;
         }
-        let now = (work.payload.hash(), finished.signature);
-        let before = *self.finished.entry(id).or_insert(now);
-        if before != now {
+        let before = *self.returned.entry(id).or_insert(finished.signature);
+        if before != finished.signature {
             self.violations.push(Violation::TwoSignatures(id));
         }
-        // The workload never replaces a transaction by one of a higher fee, so one nonce has one
-        // payload.
-        let filled = *self.slots.entry(work.nonce).or_insert(now.0);
-        if filled != now.0 {
-            self.violations.push(Violation::SlotFilledTwice(work.nonce));
+        if self.signed.get(&id) != Some(&work.payload.hash()) && self.facts.liars.is_empty() {
+            // A valid signature that the answers do not explain.
+            self.violations.push(Violation::TwoPayloads(id));
         }
-        let signed = self.finished.len() as u64;
-        if signed > cluster.cap {
-            self.violations
-                .push(Violation::OverBudget(signed, cluster.cap));
+    }
+
+    /// Invariant 7: an honest node beats; what it shows of itself only grows.
+    pub fn on_beat(&mut self, bytes: &[u8]) {
+        let Ok(signed) = Signed::<Heartbeat>::from_bytes(bytes) else {
+            return;
+        };
+        let beat = signed.unverified().clone();
+        let node = beat.boot.node;
+        let place = |b: &Heartbeat| (b.boot.generation, b.counter);
+        if let Some(before) = self.beats.get(&node) {
+            let same = *before == beat;
+            let behind = place(before) >= place(&beat)
+                || beat.charter < before.charter
+                || beat.head.seq < before.head.seq;
+            if same {
+                return;
+            }
+            if behind {
+                self.violations.push(Violation::WentBack(node));
+            }
         }
+        let hash = self.charter_of.entry((node, beat.charter.0));
+        if *hash.or_insert(beat.charter_hash) != beat.charter_hash {
+            self.violations.push(Violation::WentBack(node));
+        }
+        self.beats.insert(node, beat);
+    }
+
+    /// Which heartbeat of an honest node is the newest that it sent.
+    #[must_use]
+    pub fn newest_beat(&self, node: NodeIndex) -> Option<(Boot, u64)> {
+        self.beats.get(&node).map(|b| (b.boot, b.counter))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::setup::BEGIN;
-    use crate::workload::request;
+    use crate::setup::{BEGIN, Cluster};
+    use crate::workload::{Payment, pay};
     use quoin_core::cbor::Version;
-    use quoin_core::{BatchHash, Boot, CharterHash, Generation, HeadHash, Lane, SignerSet};
+    use quoin_core::{BatchHash, Generation, HeadHash, Lane, SignerSet};
     use rand_chacha::ChaCha20Rng;
     use rand_core::SeedableRng;
 
     fn cluster() -> Cluster {
-        Cluster::build(3, 2, 1, &mut ChaCha20Rng::seed_from_u64(1)).unwrap()
+        Cluster::build(3, 2, 1, None, &mut ChaCha20Rng::seed_from_u64(1)).unwrap()
     }
 
-    fn answer(partial: u8) -> Answer {
-        let node = NodeIndex::new(1).unwrap();
+    fn checks(cluster: &Cluster, liars: &[u8]) -> Checks {
+        let mut checks = Checks::new(Facts {
+            cap: cluster.cap,
+            charters: vec![cluster.genesis.unverified().hash()],
+            liars: liars.iter().map(|n| node(*n)).collect(),
+        });
+        checks.add_key(cluster.key.clone());
+        checks
+    }
+
+    fn node(n: u8) -> NodeIndex {
+        NodeIndex::new(n).unwrap()
+    }
+
+    fn work(cluster: &Cluster, id: u8, to: Payee) -> Work {
+        let payment = Payment {
+            id: RequestId([id; 16]),
+            nonce: 0,
+            value: u64::from(id),
+            to,
+            floor: 0,
+        };
+        pay(cluster, &cluster.key, payment, BEGIN.plus(1_000)).unwrap()
+    }
+
+    fn answer(cluster: &Cluster, from: u8, work: &Work, partial: u8) -> Answer {
         Answer {
             version: Version,
-            cluster: quoin_core::ClusterId([0; 32]),
+            cluster: cluster.cluster,
             boot: Boot {
-                node,
+                node: node(from),
                 lane: Lane(0),
                 generation: Generation(1),
             },
-            request_id: RequestId([1; 16]),
-            key: quoin_core::KeyId([7; 16]),
-            set: SignerSet::from_ascending(vec![node, NodeIndex::new(2).unwrap()]),
+            request_id: work.request_id,
+            key: cluster.key.key,
+            set: SignerSet::from_ascending(vec![node(1), node(2)]),
             presignature: Some(PresignatureId {
-                batch: BatchHash([3; 32]),
+                batch: BatchHash([partial; 32]),
                 index: 0,
             }),
             view: [partial; 32],
             partial: vec![partial],
-            charter_hash: CharterHash([0; 32]),
+            charter_hash: cluster.genesis.unverified().hash(),
             rules: Vec::new(),
             head: quoin_api::statements::Head {
                 seq: 1,
@@ -192,21 +376,24 @@ mod tests {
         }
     }
 
-    fn finished(work: &Work, signature: [u8; 64]) -> FinishedSignature {
-        FinishedSignature {
-            version: Version,
-            request_id: work.request_id,
-            key: quoin_core::KeyId([7; 16]),
-            scheme: quoin_core::Scheme::Model,
-            signature,
-            recovery_id: None,
-        }
+    /// What the node's journal says, then its answer.
+    fn answered(checks: &mut Checks, work: &Work, answer: &Answer) {
+        checks.expect(work);
+        let at = (answer.boot.node, work.request_id);
+        checks.decided.insert(at, work.payload.hash());
+        let presignature = answer.presignature.unwrap();
+        checks
+            .consumed
+            .insert((answer.boot.node, presignature), work.request_id);
+        checks.on_answer(answer);
     }
 
     #[test]
     fn an_answer_before_its_record_is_found() {
-        let mut checks = Checks::default();
-        checks.on_answer(&cluster(), &answer(1), b"digest");
+        let cluster = cluster();
+        let mut checks = checks(&cluster, &[]);
+        let work = work(&cluster, 1, Payee::Friend);
+        checks.on_answer(&answer(&cluster, 1, &work, 1));
         assert!(matches!(
             checks.violations[..],
             [Violation::AnsweredBeforeDurable(..)]
@@ -214,21 +401,16 @@ mod tests {
     }
 
     #[test]
-    fn a_second_answer_is_found() {
-        let mut checks = Checks::default();
-        let id = answer(1).presignature.unwrap();
-        checks
-            .consumed
-            .entry(NodeIndex::new(1).unwrap())
-            .or_default()
-            .insert(id);
-        checks.on_answer(&cluster(), &answer(1), b"digest");
-        checks.on_answer(&cluster(), &answer(1), b"digest");
-        assert!(
-            checks.violations.is_empty(),
-            "the same answer again is no second one"
-        );
-        checks.on_answer(&cluster(), &answer(2), b"other");
+    fn a_second_answer_is_found_and_the_same_one_again_is_none() {
+        let cluster = cluster();
+        let mut checks = checks(&cluster, &[]);
+        let work = work(&cluster, 1, Payee::Friend);
+        let mut one = answer(&cluster, 1, &work, 1);
+        answered(&mut checks, &work, &one);
+        answered(&mut checks, &work, &one);
+        assert_eq!(checks.violations, []);
+        one.partial = vec![9];
+        answered(&mut checks, &work, &one);
         assert!(matches!(
             checks.violations[..],
             [Violation::PresignatureReused(..)]
@@ -236,38 +418,63 @@ mod tests {
     }
 
     #[test]
-    fn a_forbidden_request_and_a_wrong_signature_are_found() {
+    fn what_no_charter_permits_is_found() {
         let cluster = cluster();
-        let bad = request(&cluster, RequestId([1; 16]), 0, 5, false, BEGIN.plus(1_000));
-        let mut checks = Checks::default();
-        checks.on_signed(&cluster, &bad, &finished(&bad, [9; 64]));
-        assert!(
-            checks
-                .violations
-                .contains(&Violation::SignedAgainstPolicy(bad.request_id))
+        let (stranger, vault) = (
+            work(&cluster, 1, Payee::Stranger),
+            work(&cluster, 2, Payee::Vault),
         );
-        assert!(
-            checks
-                .violations
-                .contains(&Violation::DoesNotVerify(bad.request_id))
-        );
+        for bad in [stranger, vault] {
+            let mut checks = checks(&cluster, &[]);
+            answered(&mut checks, &bad, &answer(&cluster, 1, &bad, 1));
+            let expected = Violation::SignedAgainstPolicy(bad.request_id);
+            assert_eq!(checks.violations, [expected]);
+        }
     }
 
     #[test]
-    fn two_signatures_two_payments_in_a_slot_and_too_many_are_found() {
+    fn a_signature_exists_once_all_signers_have_answered_and_liars_always_have() {
         let cluster = cluster();
-        let one = request(&cluster, RequestId([1; 16]), 0, 5, true, BEGIN.plus(1_000));
-        let two = request(&cluster, RequestId([2; 16]), 0, 6, true, BEGIN.plus(1_000));
-        let mut checks = Checks::default();
-        checks.on_signed(&cluster, &one, &finished(&one, [9; 64]));
-        checks.on_signed(&cluster, &one, &finished(&one, [8; 64]));
-        assert!(
-            checks
-                .violations
-                .contains(&Violation::TwoSignatures(one.request_id))
-        );
-        checks.on_signed(&cluster, &two, &finished(&two, [9; 64]));
-        assert!(checks.violations.contains(&Violation::SlotFilledTwice(0)));
-        assert!(checks.violations.contains(&Violation::OverBudget(2, 1)));
+        let work = work(&cluster, 1, Payee::Friend);
+        for (liars, exists) in [(&[][..], 0), (&[2][..], 1)] {
+            let mut checks = checks(&cluster, liars);
+            answered(&mut checks, &work, &answer(&cluster, 1, &work, 1));
+            assert_eq!(checks.signed.len(), exists);
+            answered(&mut checks, &work, &answer(&cluster, 2, &work, 1));
+            assert_eq!(checks.signed.len(), 1);
+            assert_eq!(checks.violations, []);
+        }
+    }
+
+    #[test]
+    fn two_payments_in_a_slot_and_too_many_are_found() {
+        let cluster = cluster();
+        let mut checks = checks(&cluster, &[]);
+        for id in [1, 2] {
+            let work = work(&cluster, id, Payee::Friend);
+            for from in [1, 2] {
+                answered(&mut checks, &work, &answer(&cluster, from, &work, id));
+            }
+        }
+        let expected = [Violation::SlotFilledTwice(0), Violation::OverBudget(2, 1)];
+        assert_eq!(checks.violations, expected);
+    }
+
+    #[test]
+    fn a_signature_that_does_not_verify_is_found() {
+        let cluster = cluster();
+        let mut checks = checks(&cluster, &[]);
+        let work = work(&cluster, 1, Payee::Friend);
+        let finished = FinishedSignature {
+            version: Version,
+            request_id: work.request_id,
+            key: cluster.key.key,
+            scheme: quoin_core::Scheme::Model,
+            signature: [9; 64],
+            recovery_id: None,
+        };
+        checks.on_signed(&work, &finished);
+        let expected = [Violation::DoesNotVerify(work.request_id)];
+        assert_eq!(checks.violations, expected);
     }
 }

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 struct Entry {
     ticket: Ticket,
+    head: Head,
     at: TimeMs,
     bytes: Vec<u8>,
     secrets: Vec<(String, SecretBytes<32>)>,
@@ -21,7 +22,6 @@ struct Entry {
 pub struct Disk {
     synced: Vec<Entry>,
     unsynced: Vec<Entry>,
-    head: Option<Head>,
     shown: usize,
 }
 
@@ -34,10 +34,22 @@ impl Disk {
         record: &Record,
         secrets: Vec<(String, SecretBytes<32>)>,
     ) {
+        self.append_bytes(ticket, at, record.to_bytes(), secrets);
+    }
+
+    /// Writes a record's bytes without syncing.
+    pub fn append_bytes(
+        &mut self,
+        ticket: Ticket,
+        at: TimeMs,
+        bytes: Vec<u8>,
+        secrets: Vec<(String, SecretBytes<32>)>,
+    ) {
         self.unsynced.push(Entry {
             ticket,
+            head: empty_head(),
             at,
-            bytes: record.to_bytes(),
+            bytes,
             secrets,
         });
     }
@@ -46,13 +58,13 @@ impl Disk {
     pub fn sync(&mut self, count: usize) -> Option<(Ticket, Head)> {
         let count = count.min(self.unsynced.len());
         self.shown = self.synced.len();
-        for entry in self.unsynced.drain(..count) {
-            let before = self.head.unwrap_or_else(empty_head);
+        for mut entry in self.unsynced.drain(..count) {
+            let before = self.synced.last().map_or_else(empty_head, |e| e.head);
             let hash = tagged(tags::JOURNAL, &[before.hash.as_bytes(), &entry.bytes]);
-            self.head = Some(Head {
+            entry.head = Head {
                 seq: before.seq + 1,
                 hash: HeadHash(hash),
-            });
+            };
             self.synced.push(entry);
         }
         Some((self.synced.last()?.ticket, self.head()))
@@ -73,7 +85,21 @@ impl Disk {
     /// The head of what is synced.
     #[must_use]
     pub fn head(&self) -> Head {
-        self.head.unwrap_or_else(empty_head)
+        self.synced.last().map_or_else(empty_head, |e| e.head)
+    }
+
+    /// The latest time of a synced record: what a node that starts knows of the time.
+    #[must_use]
+    pub fn latest(&self) -> TimeMs {
+        let times = self.synced.iter().map(|e| e.at);
+        times.max().unwrap_or(TimeMs(0))
+    }
+
+    /// The disk goes back to its first `keep` records: an older copy of it was restored.
+    pub fn roll_back(&mut self, keep: usize) {
+        self.unsynced.clear();
+        self.synced.truncate(keep);
+        self.shown = self.synced.len();
     }
 
     /// The synced records, read back from their bytes; `None` when one cannot be.
@@ -124,5 +150,17 @@ mod tests {
         disk.crash(1);
         assert_eq!(disk.records().unwrap().len(), 2);
         assert_eq!(disk.unsynced(), 0);
+    }
+
+    #[test]
+    fn an_older_disk_has_the_head_that_it_had_then() {
+        let mut disk = Disk::default();
+        (1..=2).for_each(|n| write(&mut disk, n));
+        disk.sync(1);
+        let then = disk.head();
+        disk.sync(1);
+        assert_ne!(disk.head(), then);
+        disk.roll_back(1);
+        assert_eq!(disk.head(), then);
     }
 }

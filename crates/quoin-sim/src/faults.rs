@@ -1,4 +1,4 @@
-//! How much goes wrong in a run, drawn from its seed.
+//! How much goes wrong in a run, drawn from its seed; and the defects that tests put in on purpose.
 
 use rand_core::RngCore;
 
@@ -17,15 +17,34 @@ pub struct Faults {
     pub job_ms_max: u64,
     /// A node dies at an effect.
     pub crash: u64,
+    /// The gateway dies at a tick.
+    pub gateway_crash: u64,
+    /// At a tick, one direction of one link goes silent for a while.
+    pub cut: u64,
+    /// At a tick, one node's clock jumps by [`CLOCK_JUMP_MS`].
+    pub clock_jump: u64,
     /// For how long a dead node stays dead, at most.
     pub down_ms_max: u64,
-    /// The gateway alters what it sends.
+    /// The gateway alters what it sends, and sends what it should not.
     pub hostile_gateway: bool,
+    /// How many nodes are in an attacker's hands; never as many as the threshold.
+    pub liars: u8,
+    /// Whether one node's disk takes its time.
+    pub slow_disk: bool,
 }
+
+/// How far a clock jumps: beyond the two seconds that nodes tolerate.
+pub const CLOCK_JUMP_MS: u64 = 10_000;
+/// For how long a clock stays wrong.
+pub const CLOCK_WRONG_MS: u64 = 2_000;
+/// No two clocks differ by more than twice this, which nodes tolerate.
+pub const SKEW_MS_MAX: u64 = 750;
+/// The longest sync of a slow disk.
+pub const SLOW_SYNC_MS_MAX: u64 = 400;
 
 impl Faults {
     /// Draws a run's faults: some runs are calm, some are storms.
-    pub fn draw(rng: &mut dyn RngCore) -> Self {
+    pub fn draw(threshold: u8, rng: &mut dyn RngCore) -> Self {
         let storm = below(rng, 3);
         Self {
             drop: storm * below(rng, 400),
@@ -33,15 +52,24 @@ impl Faults {
             delay_ms_max: 1 + below(rng, 40) * (1 + storm),
             sync_ms_max: 1 + below(rng, 20) * (1 + storm),
             job_ms_max: 1 + below(rng, 50),
-            crash: storm * below(rng, 12),
-            down_ms_max: 1_000 + below(rng, 8_000),
+            crash: storm * (15 + below(rng, 30)),
+            gateway_crash: storm * below(rng, 200),
+            cut: storm * below(rng, 500),
+            clock_jump: storm * below(rng, 150),
+            down_ms_max: 500 + below(rng, 3_000),
             hostile_gateway: below(rng, 4) == 0,
+            liars: match below(rng, 5) {
+                0 => 1 + below(rng, u64::from(threshold) - 1) as u8,
+                _ => 0,
+            },
+            slow_disk: below(rng, 4) == 0,
         }
     }
 
-    /// No faults: the calm after a storm, in which the cluster must recover by itself.
+    /// The calm after a storm, in which the cluster must recover by itself. Nodes in an attacker's
+    /// hands stay there.
     #[must_use]
-    pub const fn none() -> Self {
+    pub const fn calm(&self) -> Self {
         Self {
             drop: 0,
             duplicate: 0,
@@ -49,9 +77,87 @@ impl Faults {
             sync_ms_max: 2,
             job_ms_max: 5,
             crash: 0,
+            gateway_crash: 0,
+            cut: 0,
+            clock_jump: 0,
             down_ms_max: 1_000,
             hostile_gateway: false,
+            liars: self.liars,
+            slow_disk: false,
         }
+    }
+}
+
+/// A defect that the simulator's shell puts into a run, to show that a checker would find it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, clap::ValueEnum)]
+pub enum Defect {
+    /// Disks report records as durable before they are (invariant 1).
+    LyingDisk,
+    /// One node's memory is copied while it runs, and both copies answer (invariant 2).
+    ClonedMemory,
+    /// The nodes' charter lets through what the written one does not (invariant 3).
+    LaxCharter,
+    /// The nodes' charter has a larger budget than the written one (invariant 4).
+    LooseBudget,
+    /// All disks go back to what they were at the start (invariants 5 and 7).
+    OlderDisks,
+    /// The gateway's shell alters the signatures that it returns (invariant 6).
+    AlteredSignature,
+    /// The node's shell ignores that its clock is wrong: it hides its peers' heartbeats' times.
+    BlindClock,
+    /// Requests never reach a node after the storm (invariant 10).
+    LostRequests,
+}
+
+/// Everything that was done to a run, and what came of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Counts {
+    /// Requests that were signed.
+    pub signed: u64,
+    /// Requests that were refused.
+    pub refused: u64,
+    /// Keys that were made.
+    pub keys_made: u64,
+    /// Approvals that were given.
+    pub approvals: u64,
+    /// Charters that came into force.
+    pub charters: u64,
+    /// Deaths of nodes.
+    pub crashes: u64,
+    /// Deaths of gateways.
+    pub gateway_crashes: u64,
+    /// Directions of links that went silent.
+    pub cuts: u64,
+    /// Clocks that jumped.
+    pub clock_jumps: u64,
+    /// Runs with a slow disk.
+    pub slow_disks: u64,
+    /// Frames that were lost.
+    pub frames_lost: u64,
+    /// Frames that arrived twice.
+    pub frames_doubled: u64,
+    /// Frames that a hostile gateway altered or made up.
+    pub frames_tampered: u64,
+    /// Frames that malicious nodes altered or made up.
+    pub lies: u64,
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.signed += other.signed;
+        self.refused += other.refused;
+        self.keys_made += other.keys_made;
+        self.approvals += other.approvals;
+        self.charters += other.charters;
+        self.crashes += other.crashes;
+        self.gateway_crashes += other.gateway_crashes;
+        self.cuts += other.cuts;
+        self.clock_jumps += other.clock_jumps;
+        self.slow_disks += other.slow_disks;
+        self.frames_lost += other.frames_lost;
+        self.frames_doubled += other.frames_doubled;
+        self.frames_tampered += other.frames_tampered;
+        self.lies += other.lies;
     }
 }
 
@@ -62,5 +168,5 @@ pub fn below(rng: &mut dyn RngCore, bound: u64) -> u64 {
 
 /// Whether something with a chance of `parts` in 10,000 happens.
 pub fn chance(rng: &mut dyn RngCore, parts: u64) -> bool {
-    below(rng, 10_000) < parts
+    parts > 0 && below(rng, 10_000) < parts
 }

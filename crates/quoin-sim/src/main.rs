@@ -1,8 +1,8 @@
 //! `quoin-sim`: runs seeds, and replays one.
 
-use clap::{Parser, Subcommand};
-use quoin_sim::run_seed;
-use serde::Serialize;
+use clap::{Args, Parser, Subcommand};
+use quoin_sim::faults::Defect;
+use quoin_sim::{Options, Report, run_seeds, run_with};
 use std::process::ExitCode;
 
 /// Simulates clusters under faults and checks what must never be untrue.
@@ -11,7 +11,11 @@ use std::process::ExitCode;
     name = "quoin-sim",
     version,
     after_help = "Examples:\n  \
-    quoin-sim run --seeds 2000 --json\n  quoin-sim replay 17"
+    quoin-sim run --seeds 2000                        check 2000 clusters\n  \
+    quoin-sim run --seeds 2000 --json > report.json   the same, for a program to read\n  \
+    quoin-sim replay 17                               what happened in seed 17\n  \
+    quoin-sim run --defect cloned-memory              show that a checker finds a defect\n\n\
+    The exit status is 1 when something happened that must never happen."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -21,105 +25,115 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Run many seeds.
-    Run {
-        /// How many seeds.
-        #[arg(long, default_value_t = 200)]
-        seeds: u64,
-        /// The first seed.
-        #[arg(long, default_value_t = 1)]
-        start: u64,
-        /// Print one JSON document.
-        #[arg(long)]
-        json: bool,
-    },
+    Run(RunArgs),
     /// Run one seed again and print what happened.
     Replay {
         /// The seed.
         seed: u64,
+        /// The defect that was put in.
+        #[arg(long, value_enum)]
+        defect: Option<Defect>,
     },
 }
 
-#[derive(Serialize)]
-struct Report {
+#[derive(Args)]
+struct RunArgs {
+    /// How many seeds.
+    #[arg(long, default_value_t = 200)]
     seeds: u64,
-    first_seed: u64,
-    violations: Vec<Failed>,
-    signed: u64,
-    refused: u64,
-    crashes: u64,
-    seconds: f64,
-    seeds_per_second: f64,
-}
-
-#[derive(Serialize)]
-struct Failed {
-    seed: u64,
-    violation: String,
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    start: u64,
+    /// On how many threads; as many as there are cores by default. The result is the same.
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// Put a defect in, to show that a checker finds it.
+    #[arg(long, value_enum)]
+    defect: Option<Defect>,
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
-        Command::Run { seeds, start, json } => run(seeds, start, json),
-        Command::Replay { seed } => replay(seed),
+        Command::Run(args) => run(&args),
+        Command::Replay { seed, defect } => replay(seed, defect),
     }
 }
 
-fn run(seeds: u64, start: u64, json: bool) -> ExitCode {
-    let begun = std::time::Instant::now();
-    let mut report = Report {
-        seeds,
-        first_seed: start,
-        violations: Vec::new(),
-        signed: 0,
-        refused: 0,
-        crashes: 0,
-        seconds: 0.0,
-        seeds_per_second: 0.0,
+fn run(args: &RunArgs) -> ExitCode {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let jobs = args.jobs.unwrap_or_else(cores);
+    let options = Options {
+        keep_lines: false,
+        defect: args.defect,
     };
-    for seed in start..start.saturating_add(seeds) {
-        let outcome = run_seed(seed, false);
-        report.signed += outcome.signed;
-        report.refused += outcome.refused;
-        report.crashes += outcome.crashes;
-        for violation in outcome.violations {
-            eprintln!("seed {seed}: {violation}; replay it with `quoin-sim replay {seed}`");
-            report.violations.push(Failed {
-                seed,
-                violation: violation.to_string(),
-            });
+    let seeds = args.seeds;
+    let progress = |done: u64| {
+        if done.is_multiple_of(500) && done < seeds {
+            eprintln!("{done} of {seeds} seeds");
         }
-        if !json && seed.wrapping_sub(start) % 500 == 499 {
-            eprintln!("{} of {seeds} seeds", seed - start + 1);
-        }
+    };
+    let report = run_seeds(args.start, seeds, jobs, options, &progress);
+    for failed in &report.violations {
+        let (seed, what) = (failed.seed, &failed.violation);
+        let invariant = failed.invariant;
+        eprintln!("seed {seed}, invariant {invariant}: {what}; `quoin-sim replay {seed}` shows it");
     }
-    report.seconds = begun.elapsed().as_secs_f64();
-    report.seeds_per_second = seeds as f64 / report.seconds.max(f64::EPSILON);
-    if json {
-        if let Ok(text) = serde_json::to_string_pretty(&report) {
-            println!("{text}");
+    if args.json {
+        match serde_json::to_string_pretty(&report) {
+            Ok(text) => println!("{text}"),
+            Err(error) => eprintln!("the report cannot be written: {error}"),
         }
     } else {
-        println!(
-            "{} seeds, {} violations, {} signed, {} refused, {} crashes, {:.0} seeds a second",
-            report.seeds,
-            report.violations.len(),
-            report.signed,
-            report.refused,
-            report.crashes,
-            report.seeds_per_second
-        );
+        print(&report);
     }
     ExitCode::from(u8::from(!report.violations.is_empty()))
 }
 
-fn replay(seed: u64) -> ExitCode {
-    let outcome = run_seed(seed, true);
+fn print(report: &Report) {
+    let counts = &report.counts;
+    println!(
+        "{} seeds, {} violations, {:.0} seeds a second",
+        report.seeds,
+        report.violations.len(),
+        report.seeds_per_second
+    );
+    println!(
+        "requests: {} signed, {} refused; {} approvals, {} keys made, {} charters",
+        counts.signed, counts.refused, counts.approvals, counts.keys_made, counts.charters
+    );
+    println!(
+        "faults: {} node and {} gateway crashes, {} silent links, {} clock jumps, {} slow disks, \
+         {} frames lost, {} doubled, {} by a hostile gateway, {} by malicious nodes",
+        counts.crashes,
+        counts.gateway_crashes,
+        counts.cuts,
+        counts.clock_jumps,
+        counts.slow_disks,
+        counts.frames_lost,
+        counts.frames_doubled,
+        counts.frames_tampered,
+        counts.lies
+    );
+}
+
+fn replay(seed: u64, defect: Option<Defect>) -> ExitCode {
+    let options = Options {
+        keep_lines: true,
+        defect,
+    };
+    let outcome = run_with(seed, options);
     for line in &outcome.lines {
         println!("{line}");
     }
     println!("trace {}", outcome.trace_hex());
     for violation in &outcome.violations {
-        println!("violation: {violation}");
+        println!(
+            "violation of invariant {}: {violation}",
+            violation.invariant()
+        );
     }
     ExitCode::from(u8::from(!outcome.violations.is_empty()))
 }

@@ -1,9 +1,9 @@
 //! What is going to happen, in order of time; ties go in the order in which they were scheduled.
 
-use quoin_api::Frame;
 use quoin_core::{NodeIndex, TimeMs};
-use quoin_node::core::{JobId, JobResult};
+use quoin_node::core::{JobId, JobResult, Ticket};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Who is at an end of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -12,6 +12,15 @@ pub enum Place {
     Node(NodeIndex),
     /// The gateway.
     Gateway,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Node(node) => write!(f, "node {node}"),
+            Self::Gateway => f.write_str("gateway"),
+        }
+    }
 }
 
 /// Something scheduled.
@@ -23,19 +32,33 @@ pub enum Scheduled {
         from: (Place, u64),
         /// The recipient, and which of its lives it was sent to.
         to: (Place, u64),
-        /// The frame.
-        frame: Box<Frame>,
+        /// The frame's bytes.
+        frame: Arc<[u8]>,
     },
     /// A node's disk syncs.
     Sync(NodeIndex, u64),
+    /// A node's disk says that it has synced, and has not.
+    FalseSync(NodeIndex, u64, Ticket),
     /// A node's job is done.
     Job(NodeIndex, u64, JobId, Box<JobResult>),
     /// A node starts again.
     Restart(NodeIndex),
+    /// The gateway starts again.
+    RestartGateway,
+    /// A direction of a link carries frames again.
+    Heal(Place, Place),
+    /// A node's clock is right again.
+    ClockBack(NodeIndex),
     /// Everybody's timer.
     Tick,
-    /// The next step of the workload.
+    /// A step of the workload.
     Work(usize),
+    /// Somebody approves a request.
+    Approve(usize, Vec<u8>),
+    /// The governor hands in the next charter.
+    Amend,
+    /// Every node dies and comes back with an older disk.
+    Restore,
     /// The storm ends.
     Calm,
 }

@@ -1,8 +1,9 @@
 //! A cluster to simulate: identities, a charter, and one model key dealt to all nodes.
 
 use crate::disk::Disk;
+use crate::faults::Defect;
 use quoin_api::frame::Opaque;
-use quoin_core::cbor::Version;
+use quoin_core::cbor::{self, Version};
 use quoin_core::intent::{Address, AssetId, ChainId};
 use quoin_core::stamp::Account;
 use quoin_core::{
@@ -25,8 +26,15 @@ pub const CHAIN: u64 = 31_337;
 pub const BEGIN: TimeMs = TimeMs(1_800_000_000_000);
 /// Where the policy lets the trader send.
 pub const FRIEND: [u8; 20] = [0x11; 20];
-/// Where it does not.
+/// Where it does with an approval.
+pub const VAULT: [u8; 20] = [0x22; 20];
+/// Where only the second charter does.
 pub const STRANGER: [u8; 20] = [0x66; 20];
+
+/// Who asks.
+pub const TRADER: &str = "trader";
+/// Who approves.
+pub const APPROVER: &str = "approver";
 
 /// What a run works with.
 pub struct Cluster {
@@ -38,6 +46,12 @@ pub struct Cluster {
     pub nodes: BTreeMap<NodeIndex, Arc<SigningIdentity>>,
     /// The trader, who is also the governor.
     pub trader: SigningIdentity,
+    /// Who approves what goes to the vault.
+    pub approver: SigningIdentity,
+    /// The second charter, certified: it lets the trader pay the stranger.
+    pub amendment: Certificate<Charter>,
+    /// How many nodes sign.
+    pub threshold: u8,
     /// The key's public record.
     pub key: KeyPublic,
     /// Its account.
@@ -50,57 +64,123 @@ pub struct Cluster {
 
 impl Cluster {
     /// Builds a cluster of `nodes` with threshold `threshold`; `None` when the sizes do not fit.
-    pub fn build(nodes: u8, threshold: u8, cap: u64, rng: &mut dyn CryptoRngCore) -> Option<Self> {
+    pub fn build(
+        nodes: u8,
+        threshold: u8,
+        cap: u64,
+        defect: Option<Defect>,
+        rng: &mut dyn CryptoRngCore,
+    ) -> Option<Self> {
         let identities: BTreeMap<NodeIndex, Arc<SigningIdentity>> = (1..=nodes)
             .filter_map(NodeIndex::new)
             .map(|n| (n, Arc::new(SigningIdentity::generate(rng))))
             .collect();
         let trader = SigningIdentity::generate(rng);
-        let charter = charter(&identities, &trader, threshold, cap)?;
+        let approver = SigningIdentity::generate(rng);
+        let people = People {
+            trader: &trader,
+            approver: &approver,
+        };
+        let charter_cap = match defect {
+            Some(Defect::LooseBudget) => cap * 1_000,
+            _ => cap,
+        };
+        let mut charter = charter(&identities, &people, threshold, charter_cap)?;
+        if defect == Some(Defect::LaxCharter) {
+            charter.policies.push_str(&permit("pay-anyone", None));
+        }
         let mut genesis = Certificate::unsigned(charter);
         identities.values().for_each(|i| genesis.endorse(i));
         genesis.endorse(&trader);
         let cluster = genesis.unverified().cluster_id();
-        let boot = |n: &NodeIndex| Boot {
-            node: *n,
-            lane: Lane(0),
-            generation: Generation(1),
-        };
-        let params = DkgParams {
-            cluster,
-            charter: CharterNumber(0),
-            ceremony: CeremonyId([7; 16]),
-            key: KeyId([7; 16]),
-            name: "desk".parse().ok()?,
-            scheme: Scheme::Model,
-            purpose: Purpose::Trading,
-            threshold,
-            boots: identities.keys().map(boot).collect(),
-        };
-        let (shares, certificate) = deal_for_tests(&params, &identities, rng)?;
-        let key = certificate.unverified().clone();
-        let address: Address = key_addresses(&key)
-            .into_iter()
-            .find(|a| a.to_evm().is_some())?;
-        let disks = shares
-            .into_iter()
-            .map(|(n, share)| (n, disk_with(&certificate, &key, boot(&n), share.secret)))
-            .collect();
-        let account = Account {
-            chain: ChainId::Evm(CHAIN),
-            address,
-        };
+        let amendment = amendment(genesis.unverified(), &trader);
+        let (key, disks) = dealt_key(cluster, threshold, &identities, rng)?;
         Some(Self {
+            account: account_of(&key)?,
             genesis,
             cluster,
             nodes: identities,
             trader,
+            approver,
+            amendment,
+            threshold,
             key,
-            account,
             cap,
             disks,
         })
     }
+}
+
+/// The account of a key on the simulation's chain.
+#[must_use]
+pub fn account_of(key: &KeyPublic) -> Option<Account> {
+    let addresses = key_addresses(key);
+    let address: Address = addresses.into_iter().find(|a| a.to_evm().is_some())?;
+    Some(Account {
+        chain: ChainId::Evm(CHAIN),
+        address,
+    })
+}
+
+/// A model key, and disks that hold a share of it each.
+fn dealt_key(
+    cluster: ClusterId,
+    threshold: u8,
+    identities: &BTreeMap<NodeIndex, Arc<SigningIdentity>>,
+    rng: &mut dyn CryptoRngCore,
+) -> Option<(KeyPublic, BTreeMap<NodeIndex, Disk>)> {
+    let boot = |n: &NodeIndex| Boot {
+        node: *n,
+        lane: Lane(0),
+        generation: Generation(1),
+    };
+    let params = DkgParams {
+        cluster,
+        charter: CharterNumber(0),
+        ceremony: CeremonyId([7; 16]),
+        key: KeyId([7; 16]),
+        name: "desk".parse().ok()?,
+        scheme: Scheme::Model,
+        purpose: Purpose::Trading,
+        threshold,
+        boots: identities.keys().map(boot).collect(),
+    };
+    let (shares, certificate) = deal_for_tests(&params, identities, rng)?;
+    let key = certificate.unverified().clone();
+    let disks = shares
+        .into_iter()
+        .map(|(n, share)| (n, disk_with(&certificate, &key, boot(&n), share.secret)))
+        .collect();
+    Some((key, disks))
+}
+
+struct People<'a> {
+    trader: &'a SigningIdentity,
+    approver: &'a SigningIdentity,
+}
+
+/// The charter after `genesis`: it lets the trader pay the stranger.
+fn amendment(genesis: &Charter, governor: &SigningIdentity) -> Certificate<Charter> {
+    let mut next = genesis.clone();
+    next.number = CharterNumber(1);
+    next.cluster = Some(genesis.cluster_id());
+    next.previous = Some(genesis.hash());
+    next.policies
+        .push_str(&permit("pay-stranger", Some(STRANGER)));
+    let mut certificate = Certificate::unsigned(next);
+    certificate.endorse(governor);
+    certificate
+}
+
+/// A rule that lets the trader pay `to`, or anyone.
+fn permit(id: &str, to: Option<[u8; 20]>) -> String {
+    let when = to.map_or(String::new(), |to| {
+        format!("\nwhen {{ context.to == \"{}\" }}", Address::evm(to))
+    });
+    format!(
+        "@id(\"{id}\")\npermit (principal == Principal::\"trader\", action == \
+         Action::\"transfer\", resource){when};\n"
+    )
 }
 
 fn disk_with(
@@ -112,23 +192,34 @@ fn disk_with(
     let mut disk = Disk::default();
     let pending = Record::KeyPending(KeyRecord {
         key: key.key,
-        certificate: Opaque(certificate.to_bytes()),
+        public: Opaque(cbor::encode(key)),
         boot,
     });
     let label = format!("share/{}/{}", key.key, key.epoch.0);
     disk.append(Ticket(1), BEGIN, &pending, vec![(label, secret)]);
-    disk.append(Ticket(2), BEGIN, &Record::KeyActive(key.key), Vec::new());
+    let active = Record::KeyActive {
+        key: key.key,
+        certificate: Opaque(certificate.to_bytes()),
+    };
+    disk.append(Ticket(2), BEGIN, &active, Vec::new());
     disk.sync(2);
     disk
 }
 
 fn charter(
     nodes: &BTreeMap<NodeIndex, Arc<SigningIdentity>>,
-    trader: &SigningIdentity,
+    people: &People<'_>,
     threshold: u8,
     cap: u64,
 ) -> Option<Charter> {
-    let friend = Address::evm(FRIEND);
+    let principal = |id: &str, role: &str, identity: &SigningIdentity| {
+        Some(Principal {
+            id: id.parse().ok()?,
+            roles: vec![role.parse().ok()?],
+            credentials: vec![identity.public()],
+            expires: TimeMs(u64::MAX),
+        })
+    };
     let entry = |(index, identity): (&NodeIndex, &Arc<SigningIdentity>)| NodeEntry {
         index: *index,
         credential: identity.public(),
@@ -149,12 +240,10 @@ fn charter(
             id: "gateway".parse().ok()?,
             tls_key_hash: [99; 32],
         }],
-        principals: vec![Principal {
-            id: "trader".parse().ok()?,
-            roles: vec!["governor".parse().ok()?],
-            credentials: vec![trader.public()],
-            expires: TimeMs(u64::MAX),
-        }],
+        principals: vec![
+            principal(TRADER, "governor", people.trader)?,
+            principal(APPROVER, "approver", people.approver)?,
+        ],
         governor_quorum: 1,
         budgets: vec![Budget {
             id: "transfers".parse().ok()?,
@@ -173,9 +262,14 @@ fn charter(
             decimals: 18,
         }],
         book: Vec::new(),
-        policies: format!(
-            "@id(\"pay-friend\")\npermit (principal == Principal::\"trader\", action == \
-             Action::\"transfer\", resource)\nwhen {{ context.to == \"{friend}\" }};\n"
-        ),
+        policies: [
+            permit("pay-friend", Some(FRIEND)),
+            "@approvals(\"1 of approver\")\n".to_owned(),
+            permit("pay-vault", Some(VAULT)),
+            "@id(\"make-keys\")\npermit (principal == Principal::\"trader\", action == \
+             Action::\"create_key\", resource);\n"
+                .to_owned(),
+        ]
+        .concat(),
     })
 }

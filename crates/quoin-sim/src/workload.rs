@@ -1,13 +1,45 @@
 //! What callers do in a run, and what an honest cluster may sign of it.
 
 use crate::faults::below;
-use crate::setup::{CHAIN, Cluster, FRIEND, STRANGER};
-use quoin_chain::{Eip1559Fields, encode_eip1559};
+use crate::setup::{CHAIN, Cluster, FRIEND, STRANGER, TRADER, VAULT, account_of};
+use quoin_chain::{Digest, Eip1559Fields, encode_eip1559};
 use quoin_core::cbor::{self, Version};
+use quoin_core::intent::ChainId;
+use quoin_core::payload::CreateKey;
+use quoin_core::stamp::Account;
 use quoin_core::{
-    Amount, CharterNumber, CustodyMethod, Payload, Purpose, RequestId, Signed, Stamp, TimeMs,
+    Amount, CustodyMethod, KeyId, Payload, Purpose, RequestId, Scheme, Signed, Stamp, TimeMs,
 };
+use quoin_node::core::CLUSTER_ACCOUNT;
+use quoin_protocol::KeyPublic;
 use rand_core::RngCore;
+
+/// Whom a payment is for, which is all that the simulation's policies look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payee {
+    /// Paid under every charter.
+    Friend,
+    /// Paid with an approval.
+    Vault,
+    /// Paid under the second charter only.
+    Stranger,
+}
+
+/// What a request is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A payment.
+    Pay {
+        /// For whom.
+        to: Payee,
+        /// The slot: the key and the nonce.
+        slot: (KeyId, u64),
+        /// What is signed.
+        digest: Vec<u8>,
+    },
+    /// A new key.
+    MakeKey,
+}
 
 /// One request of the workload.
 #[derive(Clone, Debug)]
@@ -20,94 +52,164 @@ pub struct Work {
     pub payload: Payload,
     /// The payload's bytes.
     pub payload_bytes: Vec<u8>,
-    /// The nonce that it fills.
-    pub nonce: u64,
-    /// Whether the policy lets it pass, budget and slots aside.
-    pub allowed: bool,
+    /// What it is for.
+    pub what: What,
+    /// The number of the charter that it asks for at least.
+    pub floor: u64,
 }
 
-/// Draws a workload. Some requests are sent twice, some ids are used for two payloads, and some
-/// payments ask for a nonce that another has.
+/// A payment to be asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Payment {
+    /// The request's id.
+    pub id: RequestId,
+    /// The nonce.
+    pub nonce: u64,
+    /// The amount.
+    pub value: u64,
+    /// The recipient.
+    pub to: Payee,
+    /// The number of the charter that it asks for at least.
+    pub floor: u64,
+}
+
+/// A fresh request id.
+pub fn fresh_id(rng: &mut dyn RngCore) -> RequestId {
+    let mut id = [0u8; 16];
+    rng.fill_bytes(&mut id);
+    RequestId(id)
+}
+
+/// Draws a workload. Some requests are sent twice, some ids are used for two payloads, some
+/// payments ask for a nonce that another has, some are forbidden and some need an approval.
 pub fn draw(cluster: &Cluster, count: usize, until: TimeMs, rng: &mut dyn RngCore) -> Vec<Work> {
     let mut work: Vec<Work> = Vec::with_capacity(count);
-    let mut nonce = 0;
+    let mut payments: Vec<Payment> = Vec::with_capacity(count);
     for _ in 0..count {
-        let kind = below(rng, 10);
-        if kind == 0 && !work.is_empty() {
+        let kind = below(rng, 20);
+        if kind < 2 && !work.is_empty() {
             let again = below(rng, work.len() as u64) as usize;
             work.extend(work.get(again).cloned());
             continue;
         }
-        let allowed = kind != 1;
-        let mut request_id = [0u8; 16];
-        rng.fill_bytes(&mut request_id);
-        let mut slot = nonce;
-        let older = (kind == 2 || kind == 3).then(|| below(rng, work.len() as u64) as usize);
-        match older.and_then(|i| work.get(i)) {
-            Some(earlier) if kind == 2 => request_id = earlier.request_id.0,
-            Some(earlier) => slot = earlier.nonce,
-            None => nonce += 1,
+        let mut payment = Payment {
+            id: fresh_id(rng),
+            nonce: payments.len() as u64,
+            value: 1 + below(rng, 1_000_000),
+            to: match kind {
+                2 | 3 => Payee::Stranger,
+                4..=6 => Payee::Vault,
+                _ => Payee::Friend,
+            },
+            floor: 0,
+        };
+        let place = below(rng, payments.len() as u64) as usize;
+        if let Some(earlier) = payments.get(place) {
+            match kind {
+                7 | 8 => payment.id = earlier.id,
+                9..=11 => payment.nonce = earlier.nonce,
+                _ => {}
+            }
         }
-        let value = 1 + below(rng, 1_000_000);
-        work.push(request(
-            cluster,
-            RequestId(request_id),
-            slot,
-            value,
-            allowed,
-            until,
-        ));
+        payments.push(payment);
+        work.extend(pay(cluster, &cluster.key, payment, until));
     }
     work
 }
 
-/// A stamped transfer.
+/// A stamped transfer; `None` for a key that has no account on the chain.
 #[must_use]
-pub fn request(
-    cluster: &Cluster,
-    request_id: RequestId,
-    nonce: u64,
-    value: u64,
-    allowed: bool,
-    not_after: TimeMs,
-) -> Work {
+pub fn pay(cluster: &Cluster, key: &KeyPublic, payment: Payment, until: TimeMs) -> Option<Work> {
+    let account = account_of(key)?;
     let payload = Payload::EvmTransaction(encode_eip1559(&Eip1559Fields {
         chain_id: CHAIN,
-        nonce,
+        nonce: payment.nonce,
         max_priority_fee_per_gas: 1,
         max_fee_per_gas: 100,
         gas_limit: 21_000,
-        to: Some(if allowed { FRIEND } else { STRANGER }),
-        value: Amount::from(value),
+        to: Some(match payment.to {
+            Payee::Friend => FRIEND,
+            Payee::Vault => VAULT,
+            Payee::Stranger => STRANGER,
+        }),
+        value: Amount::from(payment.value),
         data: Vec::new(),
     }));
+    let decoded = quoin_chain::decode(&payload, &account, key.scheme).ok()?;
+    let digest = match decoded.digest() {
+        Digest::Prehash(prehash) => prehash.to_vec(),
+        _ => return None,
+    };
+    let what = What::Pay {
+        to: payment.to,
+        slot: (key.key, payment.nonce),
+        digest,
+    };
+    let order = Order {
+        id: payment.id,
+        floor: payment.floor,
+        key: Some(key.key),
+        account,
+        until,
+    };
+    stamped(cluster, order, payload, what)
+}
+
+/// A stamped request for a new key.
+#[must_use]
+pub fn make_key(cluster: &Cluster, id: RequestId, name: &str, until: TimeMs) -> Option<Work> {
+    let payload = Payload::CreateKey(CreateKey {
+        name: name.parse().ok()?,
+        scheme: Scheme::Model,
+        purpose: Purpose::Trading,
+    });
+    let order = Order {
+        id,
+        floor: 0,
+        key: None,
+        account: Account {
+            chain: ChainId::Quoin,
+            address: CLUSTER_ACCOUNT.parse().ok()?,
+        },
+        until,
+    };
+    stamped(cluster, order, payload, What::MakeKey)
+}
+
+struct Order {
+    id: RequestId,
+    floor: u64,
+    key: Option<KeyId>,
+    account: Account,
+    until: TimeMs,
+}
+
+fn stamped(cluster: &Cluster, order: Order, payload: Payload, what: What) -> Option<Work> {
+    let charter = match order.floor {
+        0 => cluster.genesis.unverified(),
+        _ => cluster.amendment.unverified(),
+    };
     let stamp = Stamp {
         version: Version,
         cluster: cluster.cluster,
-        charter_number_floor: CharterNumber(0),
-        charter_hash_floor: cluster.genesis.unverified().hash(),
-        principal: cluster
-            .genesis
-            .unverified()
-            .principals
-            .first()
-            .map(|p| p.id.clone())
-            .unwrap_or_else(|| unreachable!("the simulation's charter has one principal")),
+        charter_number_floor: charter.number,
+        charter_hash_floor: charter.hash(),
+        principal: TRADER.parse().ok()?,
         credential: cluster.trader.id(),
         custody: CustodyMethod::Mpc,
-        key: Some(cluster.key.key),
-        account: cluster.account.clone(),
+        key: order.key,
+        account: order.account,
         purpose: Purpose::Trading,
         payload_hash: payload.hash(),
-        request_id,
-        not_after,
+        request_id: order.id,
+        not_after: order.until,
     };
-    Work {
-        request_id,
+    Some(Work {
+        request_id: order.id,
         stamp: Signed::sign(stamp, &cluster.trader).to_bytes(),
         payload_bytes: cbor::encode(&payload),
         payload,
-        nonce,
-        allowed,
-    }
+        what,
+        floor: order.floor,
+    })
 }

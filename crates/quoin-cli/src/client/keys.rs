@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use quoin_chain::NamedAddress;
 use quoin_chain::address::taproot_output_key;
 use quoin_core::stamp::Account;
-use quoin_core::{Address, Certificate, ChainId, NodeIndex, Purpose, Scheme};
+use quoin_core::{Address, Certificate, ChainId, CustodyMethod, NodeIndex, Purpose, Scheme};
 use quoin_policy::Constitution;
 use quoin_protocol::combine::{KeyPublic, verify_certificate};
 use serde::Serialize;
@@ -60,6 +60,15 @@ impl VerifiedKey {
     /// The public record.
     pub const fn public(&self) -> &KeyPublic {
         &self.public
+    }
+
+    /// How the key signs. A record whose threshold is one is of a key that every node holds whole.
+    pub const fn custody(&self) -> CustodyMethod {
+        if self.public.threshold == 1 {
+            CustodyMethod::Local
+        } else {
+            CustodyMethod::Mpc
+        }
     }
 
     /// The account of the key on a chain.

@@ -16,8 +16,7 @@ use quoin_chain::Decoded;
 use quoin_core::cbor::{self, Version};
 use quoin_core::stamp::Account;
 use quoin_core::{
-    CustodyMethod, KeyId, Payload, PrincipalId, Purpose, RequestId, Signed,
-    SigningIdentity, Stamp,
+    CustodyMethod, KeyId, Payload, PrincipalId, Purpose, RequestId, Signed, SigningIdentity, Stamp,
 };
 use quoin_policy::{Constitution, verify_successor};
 use std::time::{Duration, Instant};
@@ -234,7 +233,7 @@ impl Subject {
             account: key.account(chain)?,
             purpose: public.purpose,
             scheme: public.scheme,
-            custody: CustodyMethod::Mpc,
+            custody: key.custody(),
         })
     }
 }

@@ -31,6 +31,7 @@ async fn create(args: KeyCreateArgs) -> Result<(), Failure> {
     };
     say::progress(format!("all nodes make the key `{}` together …", args.name));
     let wanted = Wanted {
+        custody: CustodyMethod::Mpc,
         name: args.name,
         scheme: args.scheme.into(),
         purpose: args.purpose.into(),
@@ -42,6 +43,8 @@ async fn create(args: KeyCreateArgs) -> Result<(), Failure> {
 /// The key to be made.
 #[derive(Clone, Debug)]
 pub struct Wanted {
+    /// Who holds it: its shares on the nodes, or each node the whole of it.
+    pub custody: CustodyMethod,
     /// Its name.
     pub name: KeyName,
     /// Its scheme.
@@ -67,7 +70,7 @@ pub async fn create_key(
         },
         purpose: wanted.purpose,
         scheme: wanted.scheme,
-        custody: CustodyMethod::Mpc,
+        custody: wanted.custody,
     };
     let payload = Payload::CreateKey(CreateKey {
         name: wanted.name.clone(),

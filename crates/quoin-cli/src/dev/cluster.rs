@@ -23,8 +23,8 @@ use tokio::process::{Child, Command};
 
 /// How long a cluster may take until it can sign.
 const READY_LIMIT: Duration = Duration::from_secs(60);
-/// How long a node may take to end after it was asked to.
-const STOP_LIMIT: Duration = Duration::from_secs(5);
+/// How long a node may take to end after it was asked to: it finishes the checks under way first.
+const STOP_LIMIT: Duration = Duration::from_secs(15);
 
 /// What a dev cluster is started with.
 #[derive(Clone, Debug, Default)]
@@ -118,8 +118,11 @@ impl Cluster {
         for (index, child) in &mut self.nodes {
             if let Ok(Some(status)) = child.try_wait() {
                 let log = self.folder.path(format!("node-{index}/node.log"));
+                let text = std::fs::read_to_string(&log).unwrap_or_default();
+                let last = text.lines().last().unwrap_or("it said nothing").trim();
                 return Err(
                     Failure::new(format!("node {index} ended at its start ({status})"))
+                        .because(last.trim_start_matches("why: "))
                         .next(format!("read `{}`", log.display())),
                 );
             }

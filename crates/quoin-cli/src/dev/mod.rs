@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::folder::{self, Folder};
 use crate::say;
 use cluster::{Cluster, Wish};
-use quoin_core::{Purpose, Scheme};
+use quoin_core::{CustodyMethod, Purpose, Scheme};
 use quoin_policy::cluster_words;
 use serde::Serialize;
 use serde_json::json;
@@ -109,18 +109,18 @@ pub async fn ensure_keys(session: &Session) -> Result<Vec<VerifiedKey>, Failure>
         say::progress(format!(
             "the nodes make the key `{name}` together; nobody holds it …"
         ));
-        keys.push(make_key(session, name, scheme, Purpose::Trading).await?);
+        keys.push(make_key(session, name, scheme, CustodyMethod::Mpc).await?);
     }
     keys.sort_by(|a, b| a.public().name.cmp(&b.public().name));
     Ok(keys)
 }
 
-/// Makes a key on behalf of the first governor.
+/// Makes a trading key on behalf of the first governor.
 pub async fn make_key(
     session: &Session,
     name: &str,
     scheme: Scheme,
-    purpose: Purpose,
+    custody: CustodyMethod,
 ) -> Result<VerifiedKey, Failure> {
     let principal = FIRST_GOVERNOR
         .parse()
@@ -134,7 +134,8 @@ pub async fn make_key(
     let wanted = Wanted {
         name: name.parse().map_err(Failure::from_error("bad key name"))?,
         scheme,
-        purpose,
+        purpose: Purpose::Trading,
+        custody,
     };
     create_key(session, &asker, wanted).await
 }

@@ -10,8 +10,12 @@ fn the_demo_plays_the_whole_story_and_prints_one_document() {
     let ran = Ran::of(command);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     let story: Value = serde_json::from_str(&ran.stdout).unwrap();
-    let mut schemes: Vec<&str> =
-        story["keys"].as_array().unwrap().iter().map(|k| k["scheme"].as_str().unwrap()).collect();
+    let mut schemes: Vec<&str> = story["keys"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|k| k["scheme"].as_str().unwrap())
+        .collect();
     schemes.sort_unstable();
     assert_eq!(schemes, ["ecdsa", "ed25519", "taproot"]);
     for key in story["keys"].as_array().unwrap() {
@@ -19,7 +23,12 @@ fn the_demo_plays_the_whole_story_and_prints_one_document() {
         assert!(!key["addresses"][0]["address"].as_str().unwrap().is_empty());
     }
     assert_eq!(story["refusal"]["rule"], "default-deny");
-    assert!(story["refusal"]["message"].as_str().unwrap().contains("0.25 ETH"));
+    assert!(
+        story["refusal"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("0.25 ETH")
+    );
     let transaction = &story["transaction"];
     assert!(transaction["raw"].as_str().unwrap().starts_with("0x02"));
     assert_eq!(transaction["hash"].as_str().unwrap().len(), 66);
@@ -34,10 +43,32 @@ fn the_demo_plays_the_whole_story_and_prints_one_document() {
 }
 
 #[test]
+fn the_benchmark_puts_each_scheme_beside_one_plain_local_key() {
+    let mut command = quoin();
+    command.args(["bench", "gateway", "--json", "--count", "10"]);
+    let ran = Ran::of(command);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let rows: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let rows = rows.as_array().unwrap();
+    let paths: Vec<&str> = rows.iter().map(|r| r["path"].as_str().unwrap()).collect();
+    assert_eq!(paths, ["local", "ecdsa", "ed25519", "taproot"]);
+    assert_eq!(rows[0]["ratio_to_local"], 1.0);
+    for row in rows {
+        assert!(
+            row["p50_us"].as_u64().unwrap() > 0 && row["ratio_to_local"].is_number(),
+            "{row}"
+        );
+    }
+}
+
+#[test]
 fn a_reader_that_goes_away_ends_the_command_quietly() {
     let mut command = std::process::Command::new("sh");
     let binary = env!("CARGO_BIN_EXE_quoin");
-    command.args(["-c", &format!("'{binary}' --help | true; '{binary}' sign --help | head -1")]);
+    command.args([
+        "-c",
+        &format!("'{binary}' --help | true; '{binary}' sign --help | head -1"),
+    ]);
     let ran = Ran::of(command);
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
 }

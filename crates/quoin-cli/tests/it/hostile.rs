@@ -30,7 +30,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hostile_gateway_gets_no_signature_for_what_it_altered() {
     let mut cluster = Cluster::start();
-    let (key, alice, bot) = (cluster.key("desk-ecdsa"), cluster.caller("alice"), cluster.caller("bot"));
+    let (key, alice, bot) = (
+        cluster.key("desk-ecdsa"),
+        cluster.caller("alice"),
+        cluster.caller("bot"),
+    );
     cluster.add_rule(&format!(
         "@id(\"alice-pays-the-sink\")\npermit (principal == Principal::\"alice\", \
          action == Action::\"transfer\", resource) when {{ context.to == \"{SINK}\" }};\n"
@@ -44,7 +48,10 @@ async fn a_hostile_gateway_gets_no_signature_for_what_it_altered() {
 
     let honest = Signed::sign(alice.stamp(&key, chain.clone(), &payload), &alice.identity);
     for reply in gateway.ask(&key, &honest.to_bytes(), &payload).await {
-        assert!(matches!(reply, Reply::Answer(_)), "what was stamped is signed: {reply:?}");
+        assert!(
+            matches!(reply, Reply::Answer(_)),
+            "what was stamped is signed: {reply:?}"
+        );
     }
 
     for (what, altered) in alterations(&good) {
@@ -55,12 +62,17 @@ async fn a_hostile_gateway_gets_no_signature_for_what_it_altered() {
         }
     }
     // With a stamp that fits the altered payload, but that it cannot sign as Alice.
-    let other = Payload::EvmTransaction(encode_eip1559(&Eip1559Fields { nonce: 1, ..good.clone() }));
+    let other = Payload::EvmTransaction(encode_eip1559(&Eip1559Fields {
+        nonce: 1,
+        ..good.clone()
+    }));
     let restamped = Signed::sign(alice.stamp(&key, chain.clone(), &other), &bot.identity);
     for reply in gateway.ask(&key, &restamped.to_bytes(), &other).await {
         assert!(matches!(reply, Reply::Rejected(_)), "restamped: {reply:?}");
     }
-    gateway.face_credentials_buy_what_the_agent_may_do(&key, &bot, &good).await;
+    gateway
+        .face_credentials_buy_what_the_agent_may_do(&key, &bot, &good)
+        .await;
 
     for node in &mut nodes {
         drop(node.stdin.take());
@@ -85,14 +97,56 @@ fn alterations(good: &Eip1559Fields) -> Vec<(&'static str, Payload)> {
     let mut trailing = encode_eip1559(good);
     trailing.push(0);
     vec![
-        ("amount", transaction(Eip1559Fields { value: Amount::from(2u64), ..good.clone() })),
-        ("recipient", transaction(Eip1559Fields { to: Some([6; 20]), ..good.clone() })),
-        ("chain id", transaction(Eip1559Fields { chain_id: 1, ..good.clone() })),
-        ("nonce", transaction(Eip1559Fields { nonce: 1, ..good.clone() })),
-        ("fee", transaction(Eip1559Fields { max_fee_per_gas: 9, ..good.clone() })),
-        ("data", transaction(Eip1559Fields { data: vec![1; 4], ..good.clone() })),
-        ("digest, by another kind of payload", Payload::EvmMessage(encode_eip1559(good))),
-        ("digest, by bytes after it", Payload::EvmTransaction(trailing)),
+        (
+            "amount",
+            transaction(Eip1559Fields {
+                value: Amount::from(2u64),
+                ..good.clone()
+            }),
+        ),
+        (
+            "recipient",
+            transaction(Eip1559Fields {
+                to: Some([6; 20]),
+                ..good.clone()
+            }),
+        ),
+        (
+            "chain id",
+            transaction(Eip1559Fields {
+                chain_id: 1,
+                ..good.clone()
+            }),
+        ),
+        (
+            "nonce",
+            transaction(Eip1559Fields {
+                nonce: 1,
+                ..good.clone()
+            }),
+        ),
+        (
+            "fee",
+            transaction(Eip1559Fields {
+                max_fee_per_gas: 9,
+                ..good.clone()
+            }),
+        ),
+        (
+            "data",
+            transaction(Eip1559Fields {
+                data: vec![1; 4],
+                ..good.clone()
+            }),
+        ),
+        (
+            "digest, by another kind of payload",
+            Payload::EvmMessage(encode_eip1559(good)),
+        ),
+        (
+            "digest, by bytes after it",
+            Payload::EvmTransaction(trailing),
+        ),
     ]
 }
 
@@ -129,11 +183,19 @@ impl Hostile {
                 connected.insert(event.from.clone());
             }
         }
-        Self { endpoint, inbound, set: pair(), ids: Vec::new(), attempt: 0 }
+        Self {
+            endpoint,
+            inbound,
+            set: pair(),
+            ids: Vec::new(),
+            attempt: 0,
+        }
     }
 
     fn send(&self, node: NodeIndex, frame: &Frame) {
-        let sent = self.endpoint.send(&PeerId::Node(node), Priority::Urgent, frame.to_bytes());
+        let sent = self
+            .endpoint
+            .send(&PeerId::Node(node), Priority::Urgent, frame.to_bytes());
         assert_eq!(sent, quoin_link::Sent::Queued);
     }
 
@@ -159,7 +221,11 @@ impl Hostile {
         let until = std::time::Instant::now() + PATIENCE;
         while self.ids.is_empty() {
             assert!(std::time::Instant::now() < until, "no presignature is lent");
-            let ask = LeaseRequest { key: key.id, set: self.set.clone(), want: 64 };
+            let ask = LeaseRequest {
+                key: key.id,
+                set: self.set.clone(),
+                want: 64,
+            };
             self.send(self.set.lowest(), &Frame::LeaseRequest(ask));
             self.ids = self
                 .next(|_, frame| match frame {
@@ -176,10 +242,16 @@ impl Hostile {
 
     /// Sends a request to both signers and gives back what they say to it.
     async fn ask(&mut self, key: &Key, stamp: &[u8], payload: &Payload) -> Vec<Reply> {
-        let signing = SigningHint { set: self.set.clone(), presignature: self.presignature(key).await };
+        let signing = SigningHint {
+            set: self.set.clone(),
+            presignature: self.presignature(key).await,
+        };
         let mut replies = Vec::new();
         for node in self.set.clone().iter() {
-            replies.push(self.ask_one(node, stamp, payload, Some(signing.clone())).await);
+            replies.push(
+                self.ask_one(node, stamp, payload, Some(signing.clone()))
+                    .await,
+            );
         }
         replies
     }
@@ -222,7 +294,10 @@ impl Hostile {
         let chain = ChainId::Evm(31_337);
         let stamp = Signed::sign(bot.stamp(key, chain.clone(), &readable), &bot.identity);
         for reply in self.ask(key, &stamp.to_bytes(), &readable).await {
-            assert!(matches!(reply, Reply::Answer(_)), "a readable text: {reply:?}");
+            assert!(
+                matches!(reply, Reply::Answer(_)),
+                "a readable text: {reply:?}"
+            );
         }
         let theft = Payload::EvmTransaction(encode_eip1559(good));
         let stamp = Signed::sign(bot.stamp(key, chain, &theft), &bot.identity);
@@ -232,11 +307,11 @@ impl Hostile {
         let create = Payload::CreateKey(CreateKey {
             name: "backdoor".parse().unwrap(),
             scheme: Scheme::Ecdsa,
-            purpose: Purpose::Treasury,
+            purpose: Purpose::Trading,
         });
         let stamp = Stamp {
             key: None,
-            purpose: Purpose::Treasury,
+            purpose: Purpose::Trading,
             account: quoin_core::stamp::Account {
                 chain: ChainId::Quoin,
                 address: "cluster".parse().unwrap(),
@@ -247,7 +322,10 @@ impl Hostile {
         let stamp = Signed::sign(stamp, &bot.identity).to_bytes();
         let node = self.set.lowest();
         let reply = self.ask_one(node, &stamp, &create, None).await;
-        assert!(matches!(reply, Reply::Denied(_)), "a key of its own: {reply:?}");
+        assert!(
+            matches!(reply, Reply::Denied(_)),
+            "a key of its own: {reply:?}"
+        );
     }
 }
 
@@ -260,7 +338,10 @@ fn addresses(folder: &Path) -> BTreeMap<PeerId, String> {
     let listen = |n: u8| {
         let text = std::fs::read(folder.join(format!("node-{n}/node.json"))).unwrap();
         let file: Value = serde_json::from_slice(&text).unwrap();
-        (PeerId::Node(NodeIndex::new(n).unwrap()), file["listen"].as_str().unwrap().to_owned())
+        (
+            PeerId::Node(NodeIndex::new(n).unwrap()),
+            file["listen"].as_str().unwrap().to_owned(),
+        )
     };
     (1..=3).map(listen).collect()
 }

@@ -42,7 +42,12 @@ fn a_flipped_byte_is_found(original: &Path) {
     let mut bytes = copy.record(place);
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
-    copy.sql().execute("UPDATE journal SET record = ?1 WHERE seq = ?2", (&bytes, as_sql(place))).unwrap();
+    copy.sql()
+        .execute(
+            "UPDATE journal SET record = ?1 WHERE seq = ?2",
+            (&bytes, as_sql(place)),
+        )
+        .unwrap();
     copy.is_broken_at(place, place);
 }
 
@@ -61,7 +66,9 @@ fn a_rewritten_suffix_is_found(original: &Path) {
         copy.sql().execute(sql, row).unwrap();
     }
     let head = chain.head().hash;
-    copy.sql().execute("UPDATE head SET hash = ?1", [head.0.as_slice()]).unwrap();
+    copy.sql()
+        .execute("UPDATE head SET hash = ?1", [head.0.as_slice()])
+        .unwrap();
     // The chain itself is sound: only what others witnessed betrays it.
     let alone = quoin_node::store::verify(&copy.journal(), &[]).unwrap();
     assert!(alone.is_sound(), "{alone:?}");
@@ -108,7 +115,10 @@ impl Copy {
     }
 
     fn journal(&self) -> PathBuf {
-        self.folder.path().join("node-2").join(quoin_node::run::JOURNAL_FILE)
+        self.folder
+            .path()
+            .join("node-2")
+            .join(quoin_node::run::JOURNAL_FILE)
     }
 
     fn sql(&self) -> Connection {
@@ -123,13 +133,21 @@ impl Copy {
 
     fn record(&self, seq: u64) -> Vec<u8> {
         let sql = "SELECT record FROM journal WHERE seq = ?1";
-        self.sql().query_row(sql, [as_sql(seq)], |row| row.get(0)).unwrap()
+        self.sql()
+            .query_row(sql, [as_sql(seq)], |row| row.get(0))
+            .unwrap()
     }
 
     fn head(&self, seq: u64) -> quoin_node::store::Head {
         let sql = "SELECT hash FROM journal WHERE seq = ?1";
-        let hash: [u8; 32] = self.sql().query_row(sql, [as_sql(seq)], |row| row.get(0)).unwrap();
-        quoin_node::store::Head { seq, hash: quoin_core::HeadHash(hash) }
+        let hash: [u8; 32] = self
+            .sql()
+            .query_row(sql, [as_sql(seq)], |row| row.get(0))
+            .unwrap();
+        quoin_node::store::Head {
+            seq,
+            hash: quoin_core::HeadHash(hash),
+        }
     }
 
     /// The command exits with an error, blames node 2 alone, and names a record in this range.
@@ -150,7 +168,9 @@ impl Copy {
 
 fn verify(folder: &Path) -> Ran {
     let mut command = quoin();
-    command.args(["journal", "verify", "--json", "--data"]).arg(folder);
+    command
+        .args(["journal", "verify", "--json", "--data"])
+        .arg(folder);
     Ran::of(command)
 }
 

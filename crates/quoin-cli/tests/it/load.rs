@@ -17,7 +17,15 @@ const CONNECTIONS: usize = 500;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_concurrent_requests_against_a_budget_of_six_hundred_sign_six_hundred() {
     let cluster = Cluster::start();
-    let made = ["key", "create", "capped", "--scheme", "ed25519", "--purpose", "agent"];
+    let made = [
+        "key",
+        "create",
+        "capped",
+        "--scheme",
+        "ed25519",
+        "--purpose",
+        "agent",
+    ];
     let key = Key::read(&cluster.json(&made));
     let mut charter = cluster.json(&["charter", "show"]);
     let budget = json!({
@@ -38,8 +46,7 @@ async fn a_thousand_concurrent_requests_against_a_budget_of_six_hundred_sign_six
         let connections = Arc::clone(&connections);
         asking.spawn(async move {
             let payload = Payload::Text(format!("request {number}"));
-            let signed =
-                Signed::sign(alice.stamp(&key, ChainId::Quoin, &payload), &alice.identity);
+            let signed = Signed::sign(alice.stamp(&key, ChainId::Quoin, &payload), &alice.identity);
             let _room = connections.acquire().await.unwrap();
             alice.insist(&signed, &payload).await
         });

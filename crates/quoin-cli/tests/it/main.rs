@@ -4,12 +4,21 @@
 //!
 //! A cluster takes seconds to start, so each test plays several acts on one.
 
+#[cfg(test)]
 mod approvals;
+#[cfg(test)]
 mod demo;
+#[cfg(test)]
 mod ethereum;
+#[cfg(test)]
 mod failures;
+#[cfg(test)]
 mod hostile;
+#[cfg(test)]
 mod journals;
+#[cfg(test)]
 mod load;
+#[cfg(test)]
 mod requests;
+#[cfg(test)]
 mod support;

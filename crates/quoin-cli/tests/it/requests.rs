@@ -2,9 +2,7 @@
 
 use crate::support::{Caller, Cluster, Key, Reply, now, request_id};
 use quoin_chain::{Eip1559Fields, encode_eip1559};
-use quoin_core::{
-    Amount, ChainId, ClusterId, Payload, Signed, SigningIdentity,
-};
+use quoin_core::{Amount, ChainId, ClusterId, Payload, Signed, SigningIdentity};
 use rand_core::OsRng;
 use serde_json::json;
 
@@ -39,7 +37,11 @@ async fn one_id_has_one_answer(alice: &Caller, key: &Key) {
     let conflict = alice.post(stamp, &other).await;
     assert_eq!(conflict.status, 409, "{conflict:?}");
     assert_eq!(conflict.body["error"]["class"], "conflict");
-    let asked = alice.http.get(format!("{}/v1/requests/{id}", alice.gateway)).send().await;
+    let asked = alice
+        .http
+        .get(format!("{}/v1/requests/{id}", alice.gateway))
+        .send()
+        .await;
     let asked: serde_json::Value = asked.unwrap().json().await.unwrap();
     assert_eq!(asked["signature"], first.body["signature"]);
 }
@@ -95,8 +97,18 @@ async fn spoiled_bodies_are_refused(alice: &Caller) {
     let reply = alice.post_body(json, unknown).await;
     assert_eq!(reply.status, 400);
     assert!(reply.message().contains("urgent"), "{reply:?}");
-    for body in ["", "{", "[]", "{\"stamp\":\"zz\",\"payload\":\"00\"}", "{\"stamp\":\"00\"}"] {
-        assert_eq!(alice.post_body(json, body.to_owned()).await.status, 400, "{body}");
+    for body in [
+        "",
+        "{",
+        "[]",
+        "{\"stamp\":\"zz\",\"payload\":\"00\"}",
+        "{\"stamp\":\"00\"}",
+    ] {
+        assert_eq!(
+            alice.post_body(json, body.to_owned()).await.status,
+            400,
+            "{body}"
+        );
     }
     let good_form = json!({ "stamp": "00", "payload": "00" }).to_string();
     assert_eq!(alice.post_body("text/plain", good_form).await.status, 415);
@@ -120,14 +132,23 @@ async fn payloads_that_cannot_be_explained_are_refused(alice: &Caller, key: &Key
     cut.pop();
     let malformed = ask(Payload::EvmTransaction(cut)).await;
     assert_eq!(malformed.status, 400, "{malformed:?}");
-    let other_chain = Eip1559Fields { chain_id: 1, ..fields.clone() };
+    let other_chain = Eip1559Fields {
+        chain_id: 1,
+        ..fields.clone()
+    };
     let wrong = ask(Payload::EvmTransaction(encode_eip1559(&other_chain))).await;
     assert_eq!(wrong.status, 400, "{wrong:?}");
     assert!(wrong.field().contains("chain"), "{wrong:?}");
-    let huge = Eip1559Fields { value: Amount::MAX, ..fields };
+    let huge = Eip1559Fields {
+        value: Amount::MAX,
+        ..fields
+    };
     let over = ask(Payload::EvmTransaction(encode_eip1559(&huge))).await;
     assert!(matches!(over.status, 400 | 403), "{over:?}");
-    assert!(over.message().contains("amount_micro") || over.field().contains("value"), "{over:?}");
+    assert!(
+        over.message().contains("amount_micro") || over.field().contains("value"),
+        "{over:?}"
+    );
     let negative = json!({
         "types": { "EIP712Domain": [{ "name": "name", "type": "string" },
                                     { "name": "chainId", "type": "uint256" }],
@@ -146,30 +167,71 @@ async fn strangers_are_refused(alice: &Caller) {
         alice.http.get(&url).header(header, value).send()
     };
     assert_eq!(get("host", "evil.example").await.unwrap().status(), 403);
-    assert_eq!(get("origin", "https://evil.example").await.unwrap().status(), 403);
-    let ready = alice.http.get(format!("{}/readyz", alice.gateway)).send().await.unwrap();
+    assert_eq!(
+        get("origin", "https://evil.example")
+            .await
+            .unwrap()
+            .status(),
+        403
+    );
+    let ready = alice
+        .http
+        .get(format!("{}/readyz", alice.gateway))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(ready.status(), 200);
 }
 
 fn commands_work_as_people_use_them(cluster: &Cluster) {
     let keys = cluster.json(&["key", "list"]);
     assert_eq!(keys.as_array().unwrap().len(), 3);
-    let made =
-        cluster.json(&["key", "create", "extra", "--scheme", "taproot", "--purpose", "trading"]);
+    let made = cluster.json(&[
+        "key",
+        "create",
+        "extra",
+        "--scheme",
+        "taproot",
+        "--purpose",
+        "trading",
+    ]);
     assert_eq!(made["certified_by"], json!([1, 2, 3]));
-    assert_eq!(cluster.json(&["key", "show", "extra"])["public_key"], made["public_key"]);
-    let again = cluster.run(&["key", "create", "extra", "--scheme", "ecdsa", "--purpose", "agent"]);
+    assert_eq!(
+        cluster.json(&["key", "show", "extra"])["public_key"],
+        made["public_key"]
+    );
+    let again = cluster.run(&[
+        "key",
+        "create",
+        "extra",
+        "--scheme",
+        "ecdsa",
+        "--purpose",
+        "agent",
+    ]);
     assert_eq!(again.code, 2, "{}", again.stderr);
     assert!(again.stderr.contains("exists"), "{}", again.stderr);
     let id = request_id().to_string();
-    let sign = ["sign", "--key", "extra", "--text", "hello", "--request-id", &id];
+    let sign = [
+        "sign",
+        "--key",
+        "extra",
+        "--text",
+        "hello",
+        "--request-id",
+        &id,
+    ];
     let first = cluster.json(&sign);
     assert_eq!(first["signature"].as_str().unwrap().len(), 128);
     assert_eq!(first["rules"], json!(["readable-texts"]));
     let message = cluster.json(&["sign", "--key", "desk-ecdsa", "--message", "hello"]);
     assert_eq!(message["signature"].as_str().unwrap().len(), 132);
     let denied = ["sign", "--key", "desk-ecdsa", "--typed-data", "-"];
-    assert_eq!(cluster.run(&denied).code, 2, "empty typed data is an error, not a refusal");
+    assert_eq!(
+        cluster.run(&denied).code,
+        2,
+        "empty typed data is an error, not a refusal"
+    );
     let nobody = cluster.run(&["sign", "--key", "extra", "--text", "x", "--as", "nobody"]);
     assert_eq!(nobody.code, 2);
     let charter = cluster.json(&["charter", "show"]);
@@ -182,6 +244,9 @@ async fn second_start_continues(cluster: &mut Cluster) {
     cluster.start_again();
     assert_eq!(cluster.banner["cluster"], before["cluster"]);
     assert_eq!(cluster.banner["keys"].as_array().unwrap().len(), 4);
-    let reply = cluster.caller("alice").sign_text(&cluster.key("extra"), "after a restart").await;
+    let reply = cluster
+        .caller("alice")
+        .sign_text(&cluster.key("extra"), "after a restart")
+        .await;
     assert!(reply.is_signed(), "{reply:?}");
 }

@@ -6,8 +6,12 @@ use quoin_core::{
     Certificate, ChainId, CharterNumber, CustodyMethod, KeyId, Payload, PrincipalId, Purpose,
     RequestId, SecretBytes, Signed, SigningIdentity, Stamp, TimeMs,
 };
+use quoin_node::core::Record;
+use quoin_node::store::JournalRecord;
+use quoin_node::store::journal::RECORD_BYTES_MAX;
 use quoin_policy::Charter;
 use rand_core::{OsRng, RngCore};
+use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -41,15 +45,25 @@ impl Cluster {
         let temporary = tempfile::tempdir().unwrap();
         let folder = temporary.path().join("cluster");
         let (process, banner) = run_dev(&folder);
-        Self { process: Some(process), folder, banner, _temporary: temporary }
+        Self {
+            process: Some(process),
+            folder,
+            banner,
+            _temporary: temporary,
+        }
     }
 
     /// Stops `quoin dev` as Ctrl-C does, and checks that it ends by itself.
     pub fn stop(&mut self) {
-        let Some(mut process) = self.process.take() else { return };
+        let Some(mut process) = self.process.take() else {
+            return;
+        };
         signal(process.id(), "INT");
         let status = wait(&mut process, Duration::from_secs(20));
-        assert!(status.is_some_and(|s| s.success()), "`quoin dev` ends cleanly on Ctrl-C");
+        assert!(
+            status.is_some_and(|s| s.success()),
+            "`quoin dev` ends cleanly on Ctrl-C"
+        );
     }
 
     /// Starts it again on the same folder.
@@ -100,8 +114,15 @@ impl Cluster {
         let path = self.folder.join("rule.cedar");
         std::fs::write(&path, rule).unwrap();
         let path = path.to_str().unwrap();
-        let report =
-            self.json(&["charter", "apply", "--add-rule", path, "--as", "alice,bob", "--yes"]);
+        let report = self.json(&[
+            "charter",
+            "apply",
+            "--add-rule",
+            path,
+            "--as",
+            "alice,bob",
+            "--yes",
+        ]);
         assert_eq!(report["accepted"], json!([1, 2, 3]));
     }
 
@@ -122,7 +143,10 @@ impl Cluster {
     /// The genesis charter.
     pub fn genesis(&self) -> Charter {
         let bytes = std::fs::read(self.folder.join("genesis.cbor")).unwrap();
-        Certificate::<Charter>::from_bytes(&bytes).unwrap().unverified().clone()
+        Certificate::<Charter>::from_bytes(&bytes)
+            .unwrap()
+            .unverified()
+            .clone()
     }
 }
 
@@ -141,8 +165,13 @@ impl Drop for Cluster {
 
 fn run_dev(folder: &Path) -> (Child, Value) {
     let mut command = quoin();
-    command.args(["dev", "--port", "0", "--json", "--data"]).arg(folder);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .args(["dev", "--port", "0", "--json", "--data"])
+        .arg(folder);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut process = command.spawn().unwrap();
     let stdout = process.stdout.take().unwrap();
     let mut stderr = process.stderr.take().unwrap();
@@ -168,7 +197,9 @@ fn run_dev(folder: &Path) -> (Child, Value) {
         Ok(banner) => (process, banner),
         Err(_) => {
             let _ = process.kill();
-            let said = said.recv_timeout(Duration::from_secs(5)).unwrap_or_default();
+            let said = said
+                .recv_timeout(Duration::from_secs(5))
+                .unwrap_or_default();
             panic!("`quoin dev` did not come up: {said}");
         }
     }
@@ -185,7 +216,10 @@ pub struct Ran {
 impl Ran {
     /// Runs a command to its end, within the limit.
     pub fn of(mut command: Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let child = command.spawn().unwrap();
         let pid = child.id();
         let (sender, ended) = mpsc::channel();
@@ -210,7 +244,9 @@ impl Ran {
 /// Sends a signal.
 pub fn signal(pid: u32, name: &str) {
     let flag = format!("-{name}");
-    let _ = Command::new("kill").args([&flag, &pid.to_string()]).status();
+    let _ = Command::new("kill")
+        .args([&flag, &pid.to_string()])
+        .status();
 }
 
 /// Waits for the end of a process.
@@ -228,10 +264,18 @@ pub fn wait(process: &mut Child, limit: Duration) -> Option<std::process::ExitSt
 /// Starts one node of a folder as its own process.
 pub fn start_node(folder: &Path, node: u8) -> Child {
     let dir = folder.join(format!("node-{node}"));
-    let log = std::fs::OpenOptions::new().append(true).create(true).open(dir.join("node.log"));
+    let log = std::fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(dir.join("node.log"));
     let mut command = quoin();
-    command.args(["node", "--exit-with-parent", "--data"]).arg(dir);
-    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log.unwrap());
+    command
+        .args(["node", "--exit-with-parent", "--data"])
+        .arg(dir);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(log.unwrap());
     command.spawn().unwrap()
 }
 
@@ -242,6 +286,50 @@ pub async fn eventually(what: &str, limit: Duration, mut done: impl AsyncFnMut()
         assert!(Instant::now() < until, "not within {limit:?}: {what}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// Waits until no node of the folder is in the middle of a check of a presigning batch.
+///
+/// A node that is killed in the middle of one counts it, at its next start, as a strike against the
+/// peer (construction, section 21.10) and makes no batch with it for a day. What the tests that kill
+/// nodes want to see is another matter.
+pub async fn calm(folder: &Path, nodes: &[u8]) {
+    let mut before = Vec::new();
+    eventually(
+        "presigning is at rest",
+        Duration::from_secs(60),
+        async || {
+            let tries: Vec<(usize, usize)> = nodes.iter().map(|n| tries(folder, *n)).collect();
+            let at_rest = tries == before && tries.iter().all(|(open, closed)| open == closed);
+            before = tries;
+            if !at_rest {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            at_rest
+        },
+    )
+    .await;
+}
+
+/// How many checks a node's journal says were begun and ended.
+fn tries(folder: &Path, node: u8) -> (usize, usize) {
+    let path = folder
+        .join(format!("node-{node}"))
+        .join(quoin_node::run::JOURNAL_FILE);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let journal = Connection::open_with_flags(path, flags).unwrap();
+    let mut query = journal.prepare("SELECT record FROM journal").unwrap();
+    let rows = query.query_map([], |row| row.get::<_, Vec<u8>>(0)).unwrap();
+    let (mut open, mut closed) = (0, 0);
+    for row in rows {
+        let linked: JournalRecord = cbor::decode(&row.unwrap(), RECORD_BYTES_MAX).unwrap();
+        match Record::from_bytes(&linked.body).unwrap() {
+            Record::TryOpen(_) => open += 1,
+            Record::TryClosed(_) => closed += 1,
+            _ => {}
+        }
+    }
+    (open, closed)
 }
 
 /// A key as the banner shows it.
@@ -257,7 +345,10 @@ impl Key {
     pub fn read(value: &Value) -> Self {
         Self {
             id: value["key"].as_str().unwrap().parse().unwrap(),
-            address: value["addresses"][0]["address"].as_str().unwrap().to_owned(),
+            address: value["addresses"][0]["address"]
+                .as_str()
+                .unwrap()
+                .to_owned(),
             purpose: serde_json::from_value(value["purpose"].clone()).unwrap(),
         }
     }
@@ -305,7 +396,10 @@ impl Caller {
             credential: self.identity.id(),
             custody: CustodyMethod::Mpc,
             key: Some(key.id),
-            account: Account { chain, address: key.address.parse().unwrap() },
+            account: Account {
+                chain,
+                address: key.address.parse().unwrap(),
+            },
             purpose: key.purpose,
             payload_hash: payload.hash(),
             request_id: request_id(),
@@ -315,7 +409,8 @@ impl Caller {
 
     /// Signs and posts.
     pub async fn post(&self, stamp: Stamp, payload: &Payload) -> Reply {
-        self.post_signed(&Signed::sign(stamp, &self.identity), payload).await
+        self.post_signed(&Signed::sign(stamp, &self.identity), payload)
+            .await
     }
 
     /// Posts.
@@ -330,7 +425,13 @@ impl Caller {
     /// Posts any body at all.
     pub async fn post_body(&self, kind: &str, body: String) -> Reply {
         let url = format!("{}/v1/requests", self.gateway);
-        let sent = self.http.post(url).header("content-type", kind).body(body).send().await;
+        let sent = self
+            .http
+            .post(url)
+            .header("content-type", kind)
+            .body(body)
+            .send()
+            .await;
         let answer = sent.unwrap();
         Reply {
             status: answer.status().as_u16(),
@@ -342,7 +443,8 @@ impl Caller {
     pub async fn sign_text(&self, key: &Key, text: &str) -> Reply {
         let payload = Payload::Text(text.to_owned());
         let stamp = self.stamp(key, ChainId::Quoin, &payload);
-        self.insist(&Signed::sign(stamp, &self.identity), &payload).await
+        self.insist(&Signed::sign(stamp, &self.identity), &payload)
+            .await
     }
 
     /// Posts, and again under the same id while nodes are missing or the gateway is full.
@@ -368,23 +470,38 @@ pub fn request_id() -> RequestId {
 
 /// The time.
 pub fn now() -> TimeMs {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap();
     TimeMs(u64::try_from(since.as_millis()).unwrap())
 }
 
 /// A Foundry program among the test beds or on the path. Where one is missing, CI fails and a
 /// laptop skips with a line that says so.
 pub fn foundry(name: &str) -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .unwrap();
     let packages = root.join(".testbeds/npm/node_modules/@foundry-rs");
     let installed = std::fs::read_dir(packages).into_iter().flatten().flatten();
     let mut folders: Vec<PathBuf> = installed.map(|e| e.path().join("bin")).collect();
     let path = std::env::var_os("PATH").unwrap_or_default();
     folders.extend(std::env::split_paths(&path));
-    let found = folders.into_iter().map(|f| f.join(name)).find(|p| p.is_file());
+    let found = folders
+        .into_iter()
+        .map(|f| f.join(name))
+        .find(|p| p.is_file());
     if found.is_none() {
-        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "CI needs `{name}`");
-        let _ = writeln!(std::io::stderr(), "SKIPPED: `{name}` is missing; `cargo xtask testbeds`");
+        assert_ne!(
+            std::env::var("CI").as_deref(),
+            Ok("true"),
+            "CI needs `{name}`"
+        );
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED: `{name}` is missing; `cargo xtask testbeds`"
+        );
     }
     found
 }

@@ -6,7 +6,7 @@ use quoin_core::stamp::Account;
 use quoin_core::statement::Certificate;
 use quoin_core::{
     CharterHash, CharterNumber, ClusterId, CredentialId, NodeIndex, Payload, PublicCredential,
-    Rejection, RequestId, TimeMs,
+    Rejection, RequestId, Signed, Stamp, TimeMs,
 };
 use quoin_protocol::KeyPublic;
 use std::collections::BTreeMap;
@@ -64,6 +64,13 @@ pub trait Charters: Send {
     /// # Errors
     /// When it is malformed, or its signatures do not satisfy its predecessor.
     fn offer(&mut self, now: TimeMs, charter: &[u8]) -> Result<Offer, Rejection>;
+
+    /// Checks a stamp's signature as far as the charter in force allows: a stamp that asks for a
+    /// newer charter may be of somebody who is new in it, and passes.
+    ///
+    /// # Errors
+    /// When the charter does not know the credential, or it did not sign.
+    fn stamp(&self, stamp: &Signed<Stamp>) -> Result<(), Rejection>;
 
     /// Reads an approval, and checks its signature where the charter knows the signer.
     ///

@@ -44,6 +44,8 @@ impl Gateway {
             let message = "the stamp is signed by another credential than it names";
             return Err(Failure::caller("stamp.credential", message));
         }
+        // Nodes check it again; here it keeps strangers from using up presignatures.
+        self.charters.stamp(&signed)?;
         let bytes_max = PAYLOAD_BYTES_MAX + PAYLOAD_OVERHEAD_BYTES;
         let content: Payload = cbor::decode(&payload, bytes_max)
             .map_err(|e| Failure::caller("payload", e.to_string()))?;

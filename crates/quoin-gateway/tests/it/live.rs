@@ -1,9 +1,7 @@
 //! A gateway on loopback whose nodes are played by a task, with one local ECDSA key, so that the
 //! signatures are real.
 
-use crate::world::{
-    CLUSTER, FakeCharters, KEY, boot, certificate, identity, key_public, node,
-};
+use crate::world::{CLUSTER, FakeCharters, KEY, boot, certificate, identity, key_public, node};
 use quoin_api::Frame;
 use quoin_api::frame::{
     Hello, KeysFrame, Opaque, PendingReply, Priority, Reply, ReplyFrame, RequestFrame,
@@ -12,8 +10,8 @@ use quoin_api::statements::{Answer, Denial, Head};
 use quoin_chain::Digest;
 use quoin_core::cbor::{self, Version};
 use quoin_core::{
-    Address, CharterHash, CharterNumber, HeadHash, IntentHash, NodeIndex, Payload,
-    Scheme, Signed, Stamp,
+    Address, CharterHash, CharterNumber, HeadHash, IntentHash, NodeIndex, Payload, Scheme, Signed,
+    Stamp,
 };
 use quoin_gateway::adapters::ThresholdCombiner;
 use quoin_gateway::core::{Config, Gateway};

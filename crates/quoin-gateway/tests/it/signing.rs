@@ -321,7 +321,9 @@ fn an_answer_about_anything_else_is_refused() {
         ("request", |a| a.request_id = RequestId([9; 16])),
         ("key", |a| a.key = quoin_core::KeyId([9; 16])),
         ("set", |a| a.set = Some(set(&[1, 3]))),
-        ("presignature", |a| a.presignature.as_mut().unwrap().index += 1),
+        ("presignature", |a| {
+            a.presignature.as_mut().unwrap().index += 1
+        }),
     ];
     for (name, change) in changes {
         let mut world = World::new(3, 2);

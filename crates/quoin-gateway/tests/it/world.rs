@@ -1,9 +1,7 @@
 //! A gateway core with scripted nodes: the test plays every node's part.
 
 use quoin_api::Frame;
-use quoin_api::frame::{
-    Hello, KeysFrame, LeaseGrant, Opaque, Reply, ReplyFrame, RequestFrame,
-};
+use quoin_api::frame::{Hello, KeysFrame, LeaseGrant, Opaque, Reply, ReplyFrame, RequestFrame};
 use quoin_api::statements::{Answer, Denial, FinishedSignature, Head, Heartbeat};
 use quoin_core::cbor::{self, Version};
 use quoin_core::intent::{Address, ChainId};
@@ -90,6 +88,10 @@ impl Charters for FakeCharters {
             self.bytes = charter.to_vec();
             Offer::Adopted
         })
+    }
+
+    fn stamp(&self, _: &Signed<Stamp>) -> Result<(), Rejection> {
+        Ok(())
     }
 
     /// An approval is a request id and one byte that stands for the signer; `0` is a forger.

@@ -6,7 +6,7 @@
 
 use super::config::{BATCHES_PER_PEER_MAX, PoolSizes, SESSION_MS_MAX};
 use super::job::Presignatures;
-use super::{Continuation, Effect, Job, JobId, JobResult, KeyEntry, Node, Peer, Turn};
+use super::{Continuation, Effect, Job, JobId, JobResult, KeyEntry, Node, Peer, Ticket, Turn};
 use quoin_api::frame::{Opaque, SessionFrame};
 use quoin_api::{Frame, SessionId};
 use quoin_core::cbor::{self, Version};
@@ -20,6 +20,11 @@ use std::sync::Arc;
 const HEADER_BYTES_MAX: usize = 4096;
 /// No session of ours has more rounds; messages beyond are dropped before they take memory.
 const ROUND_MAX: u8 = 8;
+/// How many first messages of one peer wait for a proposal, how long, and of which size: an ECDSA
+/// first message has 8.3 kB.
+const EARLY_MAX: usize = 4;
+const EARLY_MS_MAX: u64 = 5_000;
+const EARLY_BYTES_MAX: usize = 64 * 1024;
 
 struct Batch {
     header: BatchHeader,
@@ -32,18 +37,32 @@ struct Batch {
 #[derive(Default)]
 pub(super) struct Batches {
     running: BTreeMap<BatchId, Batch>,
-    jobs: BTreeMap<JobId, BatchId>,
+    /// Work under way. A job outlives its batch when that is dropped, and still keeps a worker
+    /// busy, so it counts against its peers until it is done.
+    jobs: BTreeMap<JobId, (BatchId, SignerSet)>,
     proposed: u64,
+    /// First messages of signers whose proposer's own has not come yet.
+    early: Vec<(TimeMs, BatchId, NodeIndex, RoundMessage)>,
     /// The highest batch seen of each proposer: a batch id is honoured once.
     high_water: BTreeMap<Boot, u64>,
 }
 
 impl Batches {
     fn with_peer(&self, peer: NodeIndex) -> usize {
-        self.running
-            .values()
-            .filter(|b| b.header.set.contains(peer))
-            .count()
+        let dropped = |id: &BatchId| !self.running.contains_key(id);
+        let orphans = self.jobs.values();
+        let orphans = orphans.filter(|(id, set)| dropped(id) && set.contains(peer));
+        let running = self.running.values();
+        running.filter(|b| b.header.set.contains(peer)).count() + orphans.count()
+    }
+
+    /// The batches under way with a peer.
+    fn with(&self, peer: NodeIndex) -> Vec<BatchId> {
+        let running = self.running.iter();
+        running
+            .filter(|(_, b)| b.header.set.contains(peer))
+            .map(|(id, _)| *id)
+            .collect()
     }
 
     fn serves(&self, key: KeyId, set: &SignerSet) -> bool {
@@ -158,9 +177,15 @@ impl Node {
         };
         let share = Arc::clone(&entry.share);
         let id = header.batch;
+        // One batch id is one batch, whoever names it: a second one under the same id would put
+        // the first one's presignatures into the wrong pool.
+        let seen = self.batches.high_water.get(&id.proposer);
+        if seen.is_some_and(|seen| *seen >= id.counter) || self.batches.running.contains_key(&id) {
+            return;
+        }
         self.batches.high_water.insert(id.proposer, id.counter);
         let job = self.next_job();
-        self.batches.jobs.insert(job, id);
+        self.batches.jobs.insert(job, (id, header.set.clone()));
         let work = Job::StartBatch(Box::new(header.clone()), share, Arc::clone(&self.roster));
         let batch = Batch {
             header,
@@ -170,6 +195,12 @@ impl Node {
         };
         self.batches.running.insert(id, batch);
         turn.effects.push(Effect::Compute(job, work));
+        let early = std::mem::take(&mut self.batches.early);
+        let (ours, others): (Vec<_>, _) = early.into_iter().partition(|(_, of, ..)| *of == id);
+        self.batches.early = others;
+        for (_, _, from, message) in ours {
+            self.take_message(turn, from, id, message);
+        }
     }
 
     pub(super) fn on_session(&mut self, turn: &mut Turn<'_>, from: NodeIndex, frame: SessionFrame) {
@@ -196,14 +227,14 @@ impl Node {
             return;
         };
         let set = &header.set;
-        let proposer_ok = id == header.batch && set.lowest() == id.proposer.node;
-        let fresh = self
-            .batches
-            .high_water
-            .get(&id.proposer)
-            .is_none_or(|seen| *seen < id.counter);
-        let taking_part = set.contains(from) && set.contains(self.me());
-        if !proposer_ok || !fresh || !taking_part {
+        // Only the proposer's own connection can bring its proposal, so nobody can use up or take
+        // over another node's batch ids; its boot is the one that it beats with.
+        let proposer_ok = id == header.batch
+            && set.lowest() == from
+            && id.proposer.node == from
+            && self.peers.boot(from) == Some(id.proposer);
+        let size_ok = header.size == self.pool_sizes(header.scheme).batch;
+        if !proposer_ok || !size_ok || !set.contains(self.me()) {
             return;
         }
         let allowed = set
@@ -223,7 +254,7 @@ impl Node {
         message: RoundMessage,
     ) {
         let Some(batch) = self.batches.running.get_mut(&id) else {
-            return;
+            return self.keep_early(turn.now, id, from, message);
         };
         if !batch.header.set.contains(from) || message.round > ROUND_MAX {
             return;
@@ -231,6 +262,18 @@ impl Node {
         // The first message of a sender for a round is the one that counts.
         batch.inbox.entry((message.round, from)).or_insert(message);
         self.advance_batch(turn, id);
+    }
+
+    /// Keeps a first message that overtook the proposal, within bounds for each peer.
+    fn keep_early(&mut self, now: TimeMs, id: BatchId, from: NodeIndex, message: RoundMessage) {
+        let early = &mut self.batches.early;
+        early.retain(|(at, ..)| now.since(*at) < EARLY_MS_MAX);
+        let kept = early.iter().filter(|(_, _, by, _)| *by == from).count();
+        let bytes = message.broadcast.len() + message.private.len();
+        let of_proposer = from == id.proposer.node;
+        if message.round == 1 && !of_proposer && kept < EARLY_MAX && bytes <= EARLY_BYTES_MAX {
+            early.push((now, id, from, message));
+        }
     }
 
     /// Finishes the round that waits, once all its messages are there.
@@ -255,9 +298,10 @@ impl Node {
             .filter_map(|n| batch.inbox.remove(&(number, *n)).map(|m| (*n, m)))
             .collect();
         let secret_dependent = round.is_secret_dependent();
+        let (scheme, set) = (batch.header.scheme, batch.header.set.clone());
         let job = self.next_job();
-        self.batches.jobs.insert(job, id);
-        let work = Job::FinishBatch(round, inbox);
+        self.batches.jobs.insert(job, (id, set));
+        let work = Job::FinishBatch(scheme, round, inbox);
         if secret_dependent {
             let ticket = self.open_try(turn, SessionId::Batch(id), awaited);
             self.after(ticket, Continuation::Compute(job, work));
@@ -267,7 +311,7 @@ impl Node {
     }
 
     pub(super) fn on_batch_computed(&mut self, turn: &mut Turn<'_>, job: JobId, result: JobResult) {
-        let Some(id) = self.batches.jobs.remove(&job) else {
+        let Some((id, _)) = self.batches.jobs.remove(&job) else {
             return;
         };
         let session = SessionId::Batch(id);
@@ -283,7 +327,7 @@ impl Node {
                 self.close_try(turn, session);
                 if let Some(batch) = self.batches.running.remove(&id) {
                     self.pools
-                        .add(batch.header.key, &batch.header.set, presignatures);
+                        .add(batch.header.key, &batch.header.set, presignatures, turn.now);
                 }
             }
             JobResult::BatchStarted(Err(abort)) | JobResult::BatchAdvanced(Err(abort)) => {
@@ -334,7 +378,8 @@ impl Node {
         }
         for (culprit, fault) in &abort.faults {
             if let (Some(peer), quoin_protocol::Class::SecretDependent) = (culprit, fault.class()) {
-                self.drop_batches_with(turn, *peer);
+                let with_cheat = self.batches.with(*peer);
+                self.drop_batches(turn, &with_cheat, written);
             }
         }
     }
@@ -357,41 +402,34 @@ impl Node {
 
     /// Drops every unfinished batch with a peer.
     pub(super) fn drop_batches_with(&mut self, turn: &mut Turn<'_>, peer: NodeIndex) {
-        let gone: Vec<BatchId> = self
-            .batches
-            .running
-            .iter()
-            .filter(|(_, b)| b.header.set.contains(peer))
-            .map(|(id, _)| *id)
-            .collect();
-        self.drop_batches(turn, &gone);
+        let gone = self.batches.with(peer);
+        self.drop_batches(turn, &gone, None);
     }
 
     /// Drops batches that have heard nothing for too long. That is never a strike.
     pub(super) fn expire_sessions(&mut self, turn: &mut Turn<'_>) {
         let late = |started: TimeMs| turn.now.since(started) > SESSION_MS_MAX;
-        let gone: Vec<BatchId> = self
-            .batches
-            .running
-            .iter()
+        let running = self.batches.running.iter();
+        let gone: Vec<BatchId> = running
             .filter(|(_, b)| late(b.started))
             .map(|(id, _)| *id)
             .collect();
-        self.drop_batches(turn, &gone);
+        self.drop_batches(turn, &gone, None);
         self.expire_ceremonies(turn.now);
     }
 
-    fn drop_batches(&mut self, turn: &mut Turn<'_>, gone: &[BatchId]) {
+    /// Drops batches, and says so once what led to it is durable.
+    fn drop_batches(&mut self, turn: &mut Turn<'_>, gone: &[BatchId], after: Option<Ticket>) {
         for id in gone {
             let Some(batch) = self.batches.running.remove(id) else {
                 continue;
             };
             for node in batch.header.set.others(self.me()) {
-                self.send(
-                    turn,
-                    Peer::Node(node),
-                    Frame::SessionAborted(SessionId::Batch(*id)),
-                );
+                let frame = Frame::SessionAborted(SessionId::Batch(*id));
+                match after {
+                    Some(t) => self.after(t, Continuation::Send(Peer::Node(node), frame)),
+                    None => self.send(turn, Peer::Node(node), frame),
+                }
             }
         }
     }

@@ -1,27 +1,44 @@
 //! Key ceremonies: judged like any request, run by all n nodes, in two phases.
 //!
-//! A node's share is durable before its "prepared" acknowledgement leaves; the key is in use only
-//! once all n have acknowledged the same transcript. A node that crashes in between reminds the
-//! others until it has their acknowledgements.
+//! First every node stores its share with the key's public record. Only once that is durable does
+//! it sign the record: this endorsement is its acknowledgement, and n of them are the certificate
+//! with which the key comes into use. So a certificate proves n durable shares; and as a node
+//! stores one record for each key id and endorses no other, a key id never has two certificates.
+//! A node that waits reminds the others, and each of them hands on every endorsement that it has.
 
 use super::config::{EARLY_MESSAGES_MAX, SESSION_MS_MAX};
 use super::record::KeyRecord;
 use super::{Continuation, Effect, Job, JobId, JobResult, KeyEntry, Node, Peer, Record, Turn};
-use quoin_api::frame::{KeysFrame, Opaque, PreparedFrame, Reply, ReplyFrame, SessionFrame};
-use quoin_api::statements::Prepared;
+use quoin_api::frame::{
+    ENDORSEMENTS_MAX, KeysFrame, Opaque, PreparedFrame, Reply, ReplyFrame, SessionFrame,
+};
 use quoin_api::{Frame, SessionId};
-use quoin_core::cbor::{self, Version};
+use quoin_core::cbor;
 use quoin_core::hash::tagged;
 use quoin_core::payload::CreateKey;
+use quoin_core::statement::Endorsement;
 use quoin_core::{
-    Boot, CeremonyId, ClusterId, CustodyMethod, KeyId, NodeIndex, RequestId, Signed, TimeMs, tags,
+    Boot, CeremonyId, Certificate, ClusterId, CredentialId, CustodyMethod, KeyId, KeyName,
+    NodeIndex, RequestId, Statement, TimeMs, tags,
 };
+use quoin_protocol::combine::{KeyPublic, verify_certificate};
 use quoin_protocol::dkg::{DkgParams, Generated};
-use quoin_protocol::{Advance, Inbox, Outbox, Round, RoundMessage};
+use quoin_protocol::{Advance, Inbox, KeyShare, Outbox, Round, RoundMessage};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+/// The rounds that a ceremony may have; what names another one is not kept.
+const ROUNDS: std::ops::RangeInclusive<u8> = 1..=4;
+/// The longest message that is kept: 15 nodes need under 4 KiB, later kinds of ceremonies more.
+const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+/// Of all early messages, how many one peer may have, so that it cannot keep the others' out.
+const EARLY_PER_PEER_MAX: usize = 64;
+
 struct Ceremony {
+    /// The name of the key to be made, which no other request may take meanwhile.
+    name: KeyName,
+    /// The job under way. What any other job gives is of an earlier run under this id.
+    job: Option<JobId>,
     waiting: Option<Box<dyn Round<Generated>>>,
     inbox: BTreeMap<(u8, NodeIndex), RoundMessage>,
     started: TimeMs,
@@ -31,16 +48,23 @@ struct Ceremony {
 #[derive(Default)]
 pub(super) struct Ceremonies {
     running: BTreeMap<CeremonyId, Ceremony>,
-    jobs: BTreeMap<JobId, CeremonyId>,
     /// What was permitted and is to be made.
     permitted: BTreeMap<RequestId, (CreateKey, CustodyMethod)>,
     /// Messages of ceremonies that this node has not judged yet.
     early: Vec<(TimeMs, CeremonyId, NodeIndex, RoundMessage)>,
     /// Who asked, and under which attempt.
     askers: BTreeMap<CeremonyId, BTreeMap<Peer, u64>>,
-    /// Who has acknowledged a key that is not in use yet.
-    prepared: BTreeMap<KeyId, BTreeSet<NodeIndex>>,
+    /// Keys that this node has endorsed, its share being durable, and that lack others'.
+    prepared: BTreeSet<KeyId>,
     reminded: Option<TimeMs>,
+}
+
+#[cfg(test)]
+impl Ceremonies {
+    /// How many messages are kept for ceremonies that this node has not judged yet.
+    pub(super) fn early_count(&self) -> usize {
+        self.early.len()
+    }
 }
 
 /// The key that a request makes: a function of the cluster and the request, so that a retry makes
@@ -53,6 +77,22 @@ pub(super) fn key_id(cluster: ClusterId, request: RequestId) -> KeyId {
     let mut id = [0u8; 16];
     id.copy_from_slice(hash.split_at(16).0);
     KeyId(id)
+}
+
+impl KeyEntry {
+    /// A key whose share is stored, with a certificate that nobody has signed yet.
+    pub(super) fn pending(share: KeyShare) -> Self {
+        Self {
+            certificate: Certificate::unsigned(share.public.clone()),
+            share: Arc::new(share),
+            active: false,
+        }
+    }
+
+    fn is_endorsed_by(&self, credential: CredentialId) -> bool {
+        let mut endorsements = self.certificate.endorsements().iter();
+        endorsements.any(|e| e.credential == credential)
+    }
 }
 
 impl Node {
@@ -77,11 +117,24 @@ impl Node {
         create: CreateKey,
         custody: CustodyMethod,
     ) {
-        self.ceremonies.permitted.insert(request, (create, custody));
+        // The first permit is the one whose record the ceremony waits for.
+        let permit = self.ceremonies.permitted.entry(request);
+        permit.or_insert((create, custody));
     }
 
+    /// Whether the ceremony of a request is under way, or begins once its decision is durable.
     pub(super) fn is_ceremony_running(&self, request: RequestId) -> bool {
         self.ceremonies.running.contains_key(&CeremonyId(request.0))
+            || self.ceremonies.permitted.contains_key(&request)
+    }
+
+    /// Whether a key has the name, or may come to have it: stored, being made, or permitted.
+    pub(super) fn name_is_taken(&self, name: &KeyName) -> bool {
+        let stored = self.keys.values().map(|k| &k.share.public.name);
+        let running = self.ceremonies.running.values().map(|c| &c.name);
+        let permitted = self.ceremonies.permitted.values().map(|(c, _)| &c.name);
+        let mut names = stored.chain(running).chain(permitted);
+        names.any(|taken| taken == name)
     }
 
     /// Starts a ceremony whose decision is durable.
@@ -89,7 +142,11 @@ impl Node {
         let Some((create, custody)) = self.ceremonies.permitted.remove(&request) else {
             return;
         };
-        let ceremony = CeremonyId(request.0);
+        let (ceremony, key) = (CeremonyId(request.0), key_id(self.cluster, request));
+        // A key id that this node has stored a record for is never made again.
+        if self.ceremonies.running.contains_key(&ceremony) || self.keys.contains_key(&key) {
+            return;
+        }
         let Some(boots) = self.all_boots() else {
             return;
         };
@@ -97,8 +154,8 @@ impl Node {
             cluster: self.cluster,
             charter: self.constitution.charter().number,
             ceremony,
-            key: key_id(self.cluster, request),
-            name: create.name,
+            key,
+            name: create.name.clone(),
             scheme: create.scheme,
             purpose: create.purpose,
             threshold: match custody {
@@ -109,8 +166,9 @@ impl Node {
             boots,
         };
         let job = self.next_job();
-        self.ceremonies.jobs.insert(job, ceremony);
         let state = Ceremony {
+            name: create.name,
+            job: Some(job),
             waiting: None,
             inbox: BTreeMap::new(),
             started: turn.now,
@@ -146,14 +204,25 @@ impl Node {
         id: CeremonyId,
         message: RoundMessage,
     ) {
+        let bytes = message
+            .broadcast
+            .len()
+            .saturating_add(message.private.len());
+        if !ROUNDS.contains(&message.round) || bytes > MESSAGE_BYTES_MAX {
+            return;
+        }
         if let Some(ceremony) = self.ceremonies.running.get_mut(&id) {
             ceremony
                 .inbox
                 .entry((message.round, from))
                 .or_insert(message);
             self.advance_ceremony(turn, id);
-        } else if self.ceremonies.early.len() < EARLY_MESSAGES_MAX {
-            self.ceremonies.early.push((turn.now, id, from, message));
+            return;
+        }
+        let early = &mut self.ceremonies.early;
+        let of_peer = early.iter().filter(|(_, _, by, _)| *by == from).count();
+        if early.len() < EARLY_MESSAGES_MAX && of_peer < EARLY_PER_PEER_MAX {
+            early.push((turn.now, id, from, message));
         }
     }
 
@@ -177,7 +246,9 @@ impl Node {
             .filter_map(|n| ceremony.inbox.remove(&(number, *n)).map(|m| (*n, m)))
             .collect();
         let job = self.next_job();
-        self.ceremonies.jobs.insert(job, id);
+        if let Some(ceremony) = self.ceremonies.running.get_mut(&id) {
+            ceremony.job = Some(job);
+        }
         turn.effects
             .push(Effect::Compute(job, Job::FinishCeremony(round, inbox)));
     }
@@ -188,9 +259,12 @@ impl Node {
         job: JobId,
         result: JobResult,
     ) {
-        let Some(id) = self.ceremonies.jobs.remove(&job) else {
+        let mut running = self.ceremonies.running.iter_mut();
+        let Some((id, ceremony)) = running.find(|(_, c)| c.job == Some(job)) else {
             return;
         };
+        let id = *id;
+        ceremony.job = None;
         match result {
             JobResult::CeremonyStarted(Ok((round, outbox)))
             | JobResult::CeremonyAdvanced(Ok(Advance::Next(round, outbox))) => {
@@ -238,55 +312,61 @@ impl Node {
         self.advance_ceremony(turn, id);
     }
 
-    /// Stores the share; acknowledges once that is durable.
+    /// Stores the share with the key's record; endorses it once that is durable.
     fn store_key(&mut self, turn: &mut Turn<'_>, generated: Generated) {
-        let key = generated.share.public.key;
-        if self.keys.contains_key(&key) {
+        let public = &generated.share.public;
+        let key = public.key;
+        // A node endorses what it has stored, so this is where it holds to one record for each id.
+        if self.keys.contains_key(&key) || public.charter != self.constitution.number() {
             return;
         }
         let record = KeyRecord {
             key,
-            certificate: Opaque(generated.certificate.to_bytes()),
+            public: Opaque(cbor::encode(public)),
             boot: self.boot,
         };
-        let label = share_label(key, generated.share.public.epoch);
+        let label = share_label(key, public.epoch);
         let secret = generated.share.secret.duplicate_secret();
-        let entry = KeyEntry {
-            share: Arc::new(generated.share),
-            certificate: generated.certificate,
-            active: false,
-        };
-        self.keys.insert(key, entry);
+        self.keys.insert(key, KeyEntry::pending(generated.share));
         let ticket = self.persist_with(turn, Record::KeyPending(record), vec![(label, secret)]);
         self.after(ticket, Continuation::KeyStored(key));
     }
 
     pub(super) fn key_stored(&mut self, turn: &mut Turn<'_>, key: KeyId) {
-        self.ceremonies
-            .prepared
-            .entry(key)
-            .or_default()
-            .insert(self.boot.node);
+        self.endorse(key);
         self.send_prepared(turn, key, None, true);
-        self.activate_if_prepared(turn, key);
+        self.activate_if_endorsed(turn, key);
+    }
+
+    /// Signs the record of a key whose share is durable.
+    fn endorse(&mut self, key: KeyId) {
+        if let Some(entry) = self.keys.get_mut(&key).filter(|e| !e.active) {
+            let payload = entry.certificate.payload();
+            let own = Endorsement::detached(KeyPublic::TAG, payload, &self.identity);
+            entry.certificate.add(own);
+            self.ceremonies.prepared.insert(key);
+        }
+    }
+
+    /// A key's endorsements by the nodes of the charter in force: one for each at most.
+    fn endorsements_of<'a>(
+        &'a self,
+        entry: &'a KeyEntry,
+    ) -> impl Iterator<Item = &'a Endorsement> + 'a {
+        let mut nodes = BTreeSet::new();
+        nodes.extend(self.roster.nodes.values().map(|node| node.id()));
+        let all = entry.certificate.endorsements().iter();
+        all.filter(move |e| nodes.contains(&e.credential))
     }
 
     fn send_prepared(&self, turn: &mut Turn<'_>, key: KeyId, to: Option<NodeIndex>, ask: bool) {
         let Some(entry) = self.keys.get(&key) else {
             return;
         };
-        let public = &entry.share.public;
-        let prepared = Prepared {
-            version: Version,
-            cluster: self.cluster,
-            boot: self.boot,
-            ceremony: public.ceremony,
-            key,
-            transcript: public.transcript,
-        };
-        let statement = Signed::sign(prepared, &self.identity).to_bytes();
+        let endorsements = self.endorsements_of(entry);
         let frame = Frame::Prepared(PreparedFrame {
-            statement,
+            key,
+            endorsements: endorsements.map(|e| Opaque(e.to_bytes())).collect(),
             wants_reply: ask,
         });
         match to {
@@ -295,56 +375,68 @@ impl Node {
         }
     }
 
-    pub(super) fn on_prepared(&mut self, turn: &mut Turn<'_>, frame: &PreparedFrame) {
-        let Ok(signed) = Signed::<Prepared>::from_bytes(&frame.statement) else {
+    /// Takes endorsements of a stored key, whoever hands them on: each counts by its signature over
+    /// our own record.
+    pub(super) fn on_prepared(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: NodeIndex,
+        frame: &PreparedFrame,
+    ) {
+        let me = self.identity.public().id();
+        let Some(entry) = self.keys.get_mut(&frame.key) else {
             return;
         };
-        let from = signed.unverified().boot.node;
-        let Some(credential) = self.roster.nodes.get(&from) else {
-            return;
-        };
-        let Ok(prepared) = signed.verify(credential) else {
-            return;
-        };
-        let key = prepared.key;
-        let Some(entry) = self.keys.get(&key) else {
-            return;
-        };
-        let same = prepared.transcript == entry.share.public.transcript
-            && prepared.ceremony == entry.share.public.ceremony
-            && prepared.cluster == self.cluster;
-        if !same {
-            return;
-        }
-        let stored = self
-            .ceremonies
-            .prepared
-            .get(&key)
-            .is_some_and(|p| p.contains(&self.me()));
-        if frame.wants_reply && (entry.active || stored) {
-            self.send_prepared(turn, key, Some(from), false);
-        }
         if !entry.active {
-            self.ceremonies
-                .prepared
-                .entry(key)
-                .or_default()
-                .insert(from);
-            self.activate_if_prepared(turn, key);
+            for bytes in frame.endorsements.iter().take(ENDORSEMENTS_MAX) {
+                let Ok(endorsement) = Endorsement::from_bytes(&bytes.0) else {
+                    continue;
+                };
+                // Our own is made here and nowhere else, once our share is durable.
+                let by = endorsement.credential;
+                if by == me || entry.is_endorsed_by(by) {
+                    continue;
+                }
+                let mut nodes = self.roster.nodes.values();
+                let payload = entry.certificate.payload();
+                if nodes.any(|n| endorsement.verify(KeyPublic::TAG, payload, n).is_ok()) {
+                    entry.certificate.add(endorsement);
+                }
+            }
+        }
+        let stored = entry.is_endorsed_by(me);
+        self.activate_if_endorsed(turn, frame.key);
+        if frame.wants_reply && stored {
+            self.send_prepared(turn, frame.key, Some(from), false);
         }
     }
 
-    fn activate_if_prepared(&mut self, turn: &mut Turn<'_>, key: KeyId) {
-        let all = self
-            .ceremonies
-            .prepared
-            .get(&key)
-            .is_some_and(|prepared| self.roster.nodes.keys().all(|n| prepared.contains(n)));
-        if all {
-            self.ceremonies.prepared.remove(&key);
-            let ticket = self.persist(turn, Record::KeyActive(key));
-            self.after(ticket, Continuation::KeyActivated(key));
+    /// Brings a key into use once its certificate is whole and durable.
+    fn activate_if_endorsed(&mut self, turn: &mut Turn<'_>, key: KeyId) {
+        let Some(entry) = self.keys.get(&key) else {
+            return;
+        };
+        if !self.ceremonies.prepared.contains(&key) {
+            return;
         }
+        let mut certificate = Certificate::unsigned(entry.share.public.clone());
+        for endorsement in self.endorsements_of(entry) {
+            certificate.add(endorsement.clone());
+        }
+        if verify_certificate(&certificate, &self.roster.nodes).is_err() {
+            return;
+        }
+        self.ceremonies.prepared.remove(&key);
+        let bytes = Opaque(certificate.to_bytes());
+        if let Some(entry) = self.keys.get_mut(&key) {
+            entry.certificate = certificate;
+        }
+        let record = Record::KeyActive {
+            key,
+            certificate: bytes,
+        };
+        let ticket = self.persist(turn, record);
+        self.after(ticket, Continuation::KeyActivated(key));
     }
 
     pub(super) fn key_activated(&mut self, turn: &mut Turn<'_>, key: KeyId) {
@@ -366,15 +458,16 @@ impl Node {
         self.fill_pools(turn);
     }
 
-    /// Keys that wait for acknowledgements after a restart are waited for again.
+    /// Keys whose shares the journal holds are endorsed again after a restart: the same records.
     pub(super) fn restore_prepared(&mut self) {
-        let me = self.me();
-        for (key, _) in self.keys.iter().filter(|(_, e)| !e.active) {
-            self.ceremonies.prepared.entry(*key).or_default().insert(me);
+        let pending = self.keys.iter().filter(|(_, e)| !e.active);
+        let pending: Vec<KeyId> = pending.map(|(key, _)| *key).collect();
+        for key in pending {
+            self.endorse(key);
         }
     }
 
-    /// Asks again for acknowledgements that are missing.
+    /// Asks again for endorsements that are missing, and hands on those that are known.
     pub(super) fn remind_prepared(&mut self, turn: &mut Turn<'_>) {
         if self
             .ceremonies
@@ -384,14 +477,7 @@ impl Node {
             return;
         }
         self.ceremonies.reminded = Some(turn.now);
-        let me = self.me();
-        let waiting: Vec<KeyId> = self
-            .ceremonies
-            .prepared
-            .iter()
-            .filter(|(_, by)| by.contains(&me))
-            .map(|(key, _)| *key)
-            .collect();
+        let waiting: Vec<KeyId> = self.ceremonies.prepared.iter().copied().collect();
         for key in waiting {
             self.send_prepared(turn, key, None, true);
         }
@@ -399,6 +485,16 @@ impl Node {
 
     pub(super) fn drop_ceremony(&mut self, id: CeremonyId) {
         self.ceremonies.running.remove(&id);
+        // A retry has the same id; what was sent for this try would spoil it.
+        self.ceremonies.early.retain(|(_, early, ..)| *early != id);
+    }
+
+    /// Leaves everything that was permitted under a charter which is no longer in force. Its late
+    /// jobs find nothing to enter, and a retry is judged anew.
+    pub(super) fn drop_all_ceremonies(&mut self) {
+        self.ceremonies.running.clear();
+        self.ceremonies.permitted.clear();
+        self.ceremonies.early.clear();
     }
 
     pub(super) fn expire_ceremonies(&mut self, now: TimeMs) {

@@ -41,6 +41,9 @@ impl Node {
     ) -> Result<(), (&'static str, String)> {
         let charter = certificate.unverified();
         let (number, hash) = (charter.number, charter.hash());
+        if charter.cluster_id() != self.cluster {
+            return Err(("cluster", "the charter is of another cluster".to_owned()));
+        }
         if number <= self.constitution.number() {
             let ours = self.constitution.ancestor(number);
             if ours.is_none_or(|ours| ours == hash) {
@@ -49,8 +52,7 @@ impl Node {
             // A different charter with a number that we passed: a fork if it is certified, which
             // only its predecessor's governors can tell; those of today are the best we have.
             if self.is_certified_by_us(&certificate, turn.now) {
-                self.charter_forked = true;
-                turn.effects.push(Effect::Alarm(Alarm::CharterFork(number)));
+                self.stop_for_fork(turn, &certificate);
             }
             return Err((
                 "number",
@@ -75,6 +77,18 @@ impl Node {
             }
         }
         Ok(())
+    }
+
+    /// Stops for good, and shows the others why.
+    fn stop_for_fork(&mut self, turn: &mut Turn<'_>, certificate: &Certificate<Charter>) {
+        let number = certificate.unverified().number;
+        if std::mem::replace(&mut self.charter_forked, true) {
+            return;
+        }
+        turn.effects.push(Effect::Alarm(Alarm::CharterFork(number)));
+        let bytes = certificate.to_bytes();
+        self.persist(turn, Record::CharterFork(Opaque(bytes.clone())));
+        self.send_to_nodes(turn, &Frame::Charter(bytes));
     }
 
     /// Sends every charter after `number`, so that the recipient can verify each from the last.
@@ -105,6 +119,8 @@ impl Node {
     }
 
     pub(super) fn adopt_charter(&mut self, next: Constitution, certificate: Certificate<Charter>) {
+        // A ceremony's record names the charter that it began under.
+        self.drop_all_ceremonies();
         self.roster = Arc::new(roster_of(&next, &self.roster));
         self.constitution = next;
         self.charters.push(certificate.to_bytes());

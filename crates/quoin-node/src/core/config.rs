@@ -55,8 +55,8 @@ pub const WITNESS_MS: u64 = 2_000;
 /// At most this many unfinished batches for each pair of nodes: concurrency would multiply the
 /// tries that a cheat has before its first strike is written (construction, section 14.3).
 pub const BATCHES_PER_PEER_MAX: usize = 2;
-/// How long a lent presignature id may stay unused before it is thrown away.
-pub const LEASE_IDS_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+/// How long a presignature may stay unused before it is thrown away.
+pub const PRESIGNATURE_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 /// Quarantine after a strike (construction, section 14.3).
 pub const QUARANTINE_MS: u64 = 24 * 60 * 60 * 1000;
 /// The span over which strikes are counted.
@@ -67,3 +67,9 @@ pub const STRIKES_MAX: usize = 3;
 pub const EARLY_MESSAGES_MAX: usize = 256;
 /// How often charges that no longer count are forgotten: windows are hours, so a minute is often.
 pub const SWEEP_MS: u64 = 60_000;
+/// With this many checks left open by crashes inside the span, the peer is quarantined: an attacker
+/// who can crash this node must not get more tries than the construction's section 14.2 prices
+/// (64 tries leave a chance of 2^-58 for 2^64 work).
+pub const OPEN_TRIES_MAX: usize = 64;
+/// For how long after its stamp has lapsed the outcome of a request is remembered.
+pub const OUTCOME_MS: u64 = 60 * 60 * 1000;

@@ -24,10 +24,6 @@ pub enum Peer {
 }
 
 /// Something that happened.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "events are handled one at a time, never stored"
-)]
 pub enum Event {
     /// A connection with a peer is up.
     Connected(Peer),

@@ -6,7 +6,7 @@ use super::{Alarm, Effect, Node, Record, Turn};
 use quoin_api::frame::{FinishedFrame, Opaque};
 use quoin_api::statements::{Denial, FinishedSignature};
 use quoin_core::{Payload, RequestId, Signed, cbor};
-use quoin_protocol::combine;
+use quoin_protocol::combine::{self, CombinedSignature};
 
 /// The largest encoded finished signature.
 const FINISHED_BYTES_MAX: usize = 512;
@@ -32,18 +32,30 @@ impl Node {
         let belongs = finished.request_id == request_id
             && Some(finished.key) == stamp.key
             && finished.scheme == public.scheme;
-        if settled || !belongs {
+        // An id that stands for something else here is not settled by a signature over this.
+        let other = known.is_some_and(|s| s.binding.is_some_and(|b| b != stamp.binding()));
+        if settled || !belongs || other {
             return;
         }
         let Ok(decoded) = quoin_chain::decode(&admitted.payload, &stamp.account, public.scheme)
         else {
             return;
         };
-        if combine::verify(public, decoded.digest(), &finished.signature).is_err() {
+        let made = CombinedSignature {
+            signature: finished.signature,
+            recovery_id: finished.recovery_id,
+        };
+        if combine::verify_combined(public, decoded.digest(), &made).is_err() {
+            return;
+        }
+        // The same signature under another id is no second one, and is not counted as one.
+        let content = (public.key, stamp.payload_hash);
+        if !known.is_some_and(|s| s.decided) && self.counted.contains_key(&content) {
             return;
         }
         let facts = key_facts(public);
-        let decided = known.is_some_and(|s| s.decided);
+        // What was released counts no longer; a signature that appears all the same counts again.
+        let decided = known.is_some_and(|s| s.decided && !s.released);
         if known.is_some_and(|s| s.denial.is_some()) {
             turn.effects
                 .push(Effect::Alarm(Alarm::SignedDespiteDenial(request_id)));
@@ -61,8 +73,8 @@ impl Node {
         };
         let reservation = reservation.map(|r| Opaque(cbor::encode(&r)));
         let payload_hash = stamp.payload_hash;
-        let state = self.requests.entry(request_id).or_default();
-        state.payload_hash = Some(payload_hash);
+        self.counted.insert(content, stamp.not_after);
+        let state = self.bind(stamp);
         state.finished = Some(frame.signature.clone());
         let record = Finished {
             stamp: Opaque(frame.stamp.clone()),
@@ -94,7 +106,7 @@ impl Node {
         let Some(state) = self.requests.get_mut(&request_id) else {
             return;
         };
-        if state.payload_hash != Some(denial.payload_hash) || !state.tombstones.insert(from) {
+        if !state.tombstones.insert(from) {
             return;
         }
         self.persist(turn, Record::Tombstone(Opaque(bytes.to_vec())));
@@ -103,6 +115,10 @@ impl Node {
 
     /// Frees a reservation once so many nodes refuse for ever that no t can sign: at least
     /// n - t + 1 of them honest, so n - t + 1 + f_tol in all. Time alone never frees anything.
+    ///
+    /// What this node may have answered is never freed. A strict budget holds against t - 1
+    /// malicious nodes, and their tombstones are worth nothing: with one of them a signature can
+    /// exist although n - t + 1 nodes swear that they will not sign (decision 0007).
     pub(super) fn release_if_dead(&mut self, turn: &mut Turn<'_>, request_id: RequestId) {
         let charter = self.constitution.charter();
         let needed = charter.nodes.len() + 1 + usize::from(charter.f_tol)
@@ -110,7 +126,8 @@ impl Node {
         let Some(state) = self.requests.get_mut(&request_id) else {
             return;
         };
-        if state.released || !state.decided || state.tombstones.len() < needed {
+        let free = state.decided && !state.answered && !state.released;
+        if !free || state.tombstones.len() < needed {
             return;
         }
         state.released = true;

@@ -23,6 +23,8 @@ pub(super) struct Peers {
     /// The highest boot and head ever seen of each peer, as journaled.
     witnessed: BTreeMap<NodeIndex, (Boot, Head)>,
     witness_written: BTreeMap<NodeIndex, (TimeMs, Head)>,
+    /// Nodes that have shown less than they had shown before.
+    fenced: BTreeSet<NodeIndex>,
     counter: u64,
     last_beat: Option<TimeMs>,
 }
@@ -43,6 +45,11 @@ impl Peers {
     /// The boot that a peer's newest heartbeat names.
     pub(super) fn boot(&self, node: NodeIndex) -> Option<Boot> {
         self.beats.get(&node).map(|b| b.statement.boot)
+    }
+
+    pub(super) fn restore_fence(&mut self, node: NodeIndex) {
+        self.fenced.insert(node);
+        self.beats.remove(&node);
     }
 
     pub(super) fn restore_witness(&mut self, beat: &Heartbeat) {
@@ -67,6 +74,12 @@ impl Peers {
             .fresh(now)
             .map(|b| b.statement.at.0.saturating_add(now.since(b.received)))
             .collect();
+        if times.is_empty() {
+            return None;
+        }
+        // Our own time is one of the sample, so that a single node that is off, or lies, cannot
+        // be the median of three.
+        times.push(now.0);
         times.sort_unstable();
         times
             .get(times.len() / 2)
@@ -125,7 +138,9 @@ impl Node {
         }
     }
 
-    pub(super) fn on_heartbeat(&mut self, turn: &mut Turn<'_>, bytes: &[u8]) {
+    /// Takes a peer's heartbeat, from its own connection only: an old one that somebody replays
+    /// must not look like a node that was rolled back.
+    pub(super) fn on_heartbeat(&mut self, turn: &mut Turn<'_>, peer: &Peer, bytes: &[u8]) {
         let Ok(signed) = Signed::<Heartbeat>::from_bytes(bytes) else {
             return;
         };
@@ -136,7 +151,8 @@ impl Node {
         let Ok(beat) = signed.verify(credential) else {
             return;
         };
-        if beat.cluster != self.cluster || from == self.me() {
+        let own_connection = *peer == Peer::Node(from) && from != self.me();
+        if beat.cluster != self.cluster || !own_connection || self.peers.fenced.contains(&from) {
             return;
         }
         let known = self.peers.beats.get(&from);
@@ -146,6 +162,7 @@ impl Node {
         }
         if self.is_rolled_back(beat) {
             turn.effects.push(Effect::Alarm(Alarm::RolledBack(from)));
+            self.fence(turn, from);
             return;
         }
         let rebooted = known.is_some_and(|k| k.statement.boot != beat.boot);
@@ -165,6 +182,15 @@ impl Node {
             self.send_charters_after(turn, &Peer::Node(from), number);
         }
         self.write_witness(turn, from);
+    }
+
+    /// A node that was rolled back has forgotten what it signed. It stays out, over restarts, until
+    /// its shares are moved to another one.
+    fn fence(&mut self, turn: &mut Turn<'_>, node: NodeIndex) {
+        self.peers.restore_fence(node);
+        self.pools.peer_rebooted(node);
+        self.persist(turn, Record::Fenced(node));
+        self.drop_batches_with(turn, node);
     }
 
     /// Whether a peer shows an older boot, or a shorter or different journal, than it showed before.
@@ -205,6 +231,10 @@ impl Node {
         if self.storage_failed || self.charter_forked {
             return Some(Unavailable::StorageFailed);
         }
+        // First the clock: a node without a lease goes on trading, and must not with a wrong one.
+        if self.peers.skew(now).is_some_and(|skew| skew > SKEW_MS_MAX) {
+            return Some(Unavailable::ClockSkew);
+        }
         let charter = self.constitution.hash();
         let holders = self
             .peers
@@ -215,9 +245,6 @@ impl Node {
         let needed = nodes.saturating_sub(usize::from(self.constitution.charter().threshold));
         if holders < needed {
             return Some(Unavailable::NoLease);
-        }
-        if self.peers.skew(now).is_some_and(|skew| skew > SKEW_MS_MAX) {
-            return Some(Unavailable::ClockSkew);
         }
         None
     }

@@ -1,5 +1,6 @@
 //! Jobs: the arithmetic that takes milliseconds and must not hold up the core.
 
+use quoin_core::Scheme;
 use quoin_protocol::dkg::{self, DkgParams, Generated};
 use quoin_protocol::presign::{self, Presignature};
 use quoin_protocol::{Abort, Advance, BatchHeader, Inbox, KeyShare, Outbox, Roster, Round};
@@ -13,8 +14,8 @@ pub type Presignatures = Vec<Presignature>;
 pub enum Job {
     /// Begin a presigning batch.
     StartBatch(Box<BatchHeader>, Arc<KeyShare>, Arc<Roster>),
-    /// Finish a round of a batch.
-    FinishBatch(Box<dyn Round<Presignatures>>, Inbox),
+    /// Finish a round of a batch of this scheme.
+    FinishBatch(Scheme, Box<dyn Round<Presignatures>>, Inbox),
     /// Begin a key ceremony.
     StartCeremony(Box<DkgParams>, Arc<Roster>),
     /// Finish a round of a ceremony.
@@ -22,10 +23,6 @@ pub enum Job {
 }
 
 /// What a job gives.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "results are handled one at a time, never stored"
-)]
 pub enum JobResult {
     /// A batch was begun.
     BatchStarted(Result<(Box<dyn Round<Presignatures>>, Outbox), Abort>),
@@ -38,6 +35,17 @@ pub enum JobResult {
 }
 
 impl Job {
+    /// Whether the job takes many milliseconds. Light jobs must not queue behind heavy ones, or an
+    /// ECDSA key being filled would empty the pools of all others.
+    #[must_use]
+    pub fn is_heavy(&self) -> bool {
+        match self {
+            Self::StartBatch(header, ..) => header.scheme == Scheme::Ecdsa,
+            Self::FinishBatch(scheme, ..) => *scheme == Scheme::Ecdsa,
+            Self::StartCeremony(..) | Self::FinishCeremony(..) => false,
+        }
+    }
+
     /// Does the work.
     #[must_use]
     pub fn run(self, rng: &mut dyn CryptoRngCore) -> JobResult {
@@ -45,7 +53,9 @@ impl Job {
             Self::StartBatch(header, share, roster) => {
                 JobResult::BatchStarted(presign::start_batch(*header, &share, roster, rng))
             }
-            Self::FinishBatch(round, inbox) => JobResult::BatchAdvanced(round.finish(inbox, rng)),
+            Self::FinishBatch(_, round, inbox) => {
+                JobResult::BatchAdvanced(round.finish(inbox, rng))
+            }
             Self::StartCeremony(params, roster) => {
                 JobResult::CeremonyStarted(dkg::start(*params, roster, rng))
             }

@@ -21,6 +21,8 @@ mod record;
 mod recover;
 mod requests;
 mod strikes;
+#[cfg(test)]
+mod tests;
 
 pub use config::{NodeConfig, PoolSizes};
 pub use effect::{Alarm, Effect, Event, JobId, Peer, Ticket};
@@ -39,8 +41,8 @@ use pool::Pools;
 use quoin_api::Frame;
 use quoin_api::statements::Head;
 use quoin_core::{
-    Boot, Certificate, CharterNumber, ClusterId, KeyId, NodeIndex, RequestId, SecretBytes,
-    SigningIdentity, TimeMs,
+    Boot, Certificate, CharterNumber, ClusterId, GatewayId, KeyId, NodeIndex, PayloadHash,
+    RequestId, SecretBytes, SigningIdentity, TimeMs,
 };
 use quoin_policy::{Charter, Constitution, Ledger};
 use quoin_protocol::combine::KeyPublic;
@@ -96,6 +98,8 @@ pub struct Node {
     batches: Batches,
     ceremonies: Ceremonies,
     requests: BTreeMap<RequestId, RequestState>,
+    /// Signatures that were counted, by what they sign, until their stamps lapse.
+    counted: BTreeMap<(KeyId, PayloadHash), TimeMs>,
     ledger: Ledger,
     strikes: Strikes,
     waiting: BTreeMap<Ticket, Vec<Continuation>>,
@@ -176,6 +180,18 @@ impl Node {
         self.unavailable(now).is_none()
     }
 
+    /// The node's own time, which never goes back.
+    #[must_use]
+    pub fn time(&self) -> TimeMs {
+        self.last_time
+    }
+
+    /// Whether the charter in force names the gateway.
+    fn serves_gateway(&self, gateway: &GatewayId) -> bool {
+        let mut named = self.constitution.charter().gateways.iter();
+        named.any(|g| g.id == *gateway)
+    }
+
     fn me(&self) -> NodeIndex {
         self.boot.node
     }
@@ -201,14 +217,21 @@ impl Node {
     }
 
     fn on_frame(&mut self, turn: &mut Turn<'_>, peer: Peer, frame: Frame) {
+        if let Peer::Gateway(gateway) = &peer
+            && !self.serves_gateway(gateway)
+        {
+            return;
+        }
         match (&peer, frame) {
             (_, Frame::Hello(hello)) => self.on_hello(&peer, &hello),
             (_, Frame::Charter(bytes)) => self.on_charter(turn, &peer, &bytes),
-            (_, Frame::Heartbeat(bytes)) => self.on_heartbeat(turn, &bytes),
+            (_, Frame::Heartbeat(bytes)) => self.on_heartbeat(turn, &peer, &bytes),
             (_, Frame::Tombstone(bytes)) => self.on_tombstone(turn, &bytes),
             (Peer::Node(from), Frame::Session(session)) => self.on_session(turn, *from, session),
             (Peer::Node(from), Frame::SessionAborted(id)) => self.on_session_aborted(*from, id),
-            (Peer::Node(_), Frame::Prepared(prepared)) => self.on_prepared(turn, &prepared),
+            (Peer::Node(from), Frame::Prepared(prepared)) => {
+                self.on_prepared(turn, *from, &prepared)
+            }
             (Peer::Gateway(_), Frame::Request(request)) => self.on_request(turn, peer, request),
             (Peer::Gateway(gateway), Frame::LeaseRequest(lease)) => {
                 let grant = self.pools.lend(gateway, &lease, turn.now);
@@ -235,6 +258,8 @@ impl Node {
         if turn.now.since(self.last_sweep) >= config::SWEEP_MS {
             self.last_sweep = turn.now;
             self.ledger.sweep(&self.constitution, turn.now);
+            self.pools.expire(turn.now);
+            self.forget_lapsed(turn.now);
         }
     }
 

@@ -3,8 +3,8 @@
 //! A presignature leaves its pool exactly once, by value. A restart starts with empty pools; a
 //! peer's restart empties those that it shares.
 
-use super::config::LEASE_IDS_MS_MAX;
-use quoin_api::frame::{LeaseGrant, LeaseRequest};
+use super::config::PRESIGNATURE_MS_MAX;
+use quoin_api::frame::{LEASE_IDS_MAX, LeaseGrant, LeaseRequest};
 use quoin_core::{GatewayId, KeyId, NodeIndex, PresignatureId, SignerSet, TimeMs};
 use quoin_protocol::presign::Presignature;
 use std::collections::BTreeMap;
@@ -14,6 +14,7 @@ const POOL_MAX: usize = 4096;
 
 struct Slot {
     presignature: Presignature,
+    made: TimeMs,
     lent: Option<(GatewayId, TimeMs)>,
 }
 
@@ -26,18 +27,36 @@ pub(super) struct Pools {
 
 impl Pools {
     /// Adds a finished batch.
-    pub(super) fn add(&mut self, key: KeyId, set: &SignerSet, batch: Vec<Presignature>) {
+    pub(super) fn add(
+        &mut self,
+        key: KeyId,
+        set: &SignerSet,
+        batch: Vec<Presignature>,
+        now: TimeMs,
+    ) {
         let pool = self.pools.entry((key, set.clone())).or_default();
+        // What is old and was never used makes room, not the other way round.
+        let surplus = (pool.len() + batch.len()).saturating_sub(POOL_MAX);
+        let mut by_age: Vec<(TimeMs, PresignatureId)> =
+            pool.iter().map(|(id, slot)| (slot.made, *id)).collect();
+        by_age.sort_unstable();
+        for (_, id) in by_age.iter().take(surplus) {
+            pool.remove(id);
+        }
         for presignature in batch {
-            if pool.len() < POOL_MAX {
-                pool.insert(
-                    presignature.id(),
-                    Slot {
-                        presignature,
-                        lent: None,
-                    },
-                );
-            }
+            let slot = Slot {
+                presignature,
+                made: now,
+                lent: None,
+            };
+            pool.insert(slot.presignature.id(), slot);
+        }
+    }
+
+    /// Throws away what is too old to be used.
+    pub(super) fn expire(&mut self, now: TimeMs) {
+        for pool in self.pools.values_mut() {
+            pool.retain(|_, slot| now.since(slot.made) < PRESIGNATURE_MS_MAX);
         }
     }
 
@@ -70,18 +89,13 @@ impl Pools {
     ) -> LeaseGrant {
         let mut ids = Vec::new();
         if let Some(pool) = self.pools.get_mut(&(request.key, request.set.clone())) {
-            pool.retain(|_, slot| {
-                slot.lent
-                    .as_ref()
-                    .is_none_or(|(_, at)| now.since(*at) < LEASE_IDS_MS_MAX)
-            });
             let free = pool.iter_mut().filter(|(_, slot)| slot.lent.is_none());
-            for (id, slot) in free.take(usize::from(request.want)) {
+            let want = usize::from(request.want).min(LEASE_IDS_MAX);
+            for (id, slot) in free.take(want) {
                 slot.lent = Some((gateway.clone(), now));
                 ids.push(*id);
             }
         }
-        ids.truncate(quoin_api::frame::LEASE_IDS_MAX);
         LeaseGrant {
             key: request.key,
             set: request.set.clone(),

@@ -5,8 +5,8 @@ use quoin_api::SessionId;
 use quoin_api::frame::Opaque;
 use quoin_core::cbor::{self, CborError};
 use quoin_core::{
-    Boot, CharterHash, Generation, KeyId, NodeIndex, PayloadHash, PresignatureId, RequestId,
-    RuleId, SignerSet, TimeMs,
+    Boot, CharterHash, Generation, KeyId, NodeIndex, PayloadHash, PresignatureId, RequestBinding,
+    RequestId, RuleId, SignerSet, TimeMs,
 };
 use quoin_protocol::Fault;
 
@@ -52,15 +52,28 @@ pub enum Record {
     /// The check passed.
     #[n(11)]
     TryClosed(#[n(0)] SessionId),
-    /// A new key's share is stored (`Certificate<KeyPublic>`), not yet in use.
+    /// A new key's share is stored, not yet in use. Only after it does the node endorse the key.
     #[n(12)]
     KeyPending(#[n(0)] KeyRecord),
-    /// All nodes have stored their shares: the key is in use.
+    /// All nodes have stored their shares and endorsed the key: it is in use.
     #[n(13)]
-    KeyActive(#[n(0)] KeyId),
+    KeyActive {
+        /// The key.
+        #[n(0)]
+        key: KeyId,
+        /// Its certificate (`Certificate<KeyPublic>`), over the record that is pending.
+        #[n(1)]
+        certificate: Opaque,
+    },
     /// A peer's signed heartbeat, which witnesses its journal head (`Signed<Heartbeat>`).
     #[n(14)]
     Witness(#[n(0)] Opaque),
+    /// A peer showed an older boot, or a shorter or different journal, than before.
+    #[n(15)]
+    Fenced(#[n(0)] NodeIndex),
+    /// Two certified charters have one number (`Certificate<Charter>`): nothing is signed any more.
+    #[n(16)]
+    CharterFork(#[n(0)] Opaque),
 }
 
 /// A start of a lane.
@@ -80,9 +93,9 @@ pub struct FirstSeen {
     /// The request.
     #[n(0)]
     pub request_id: RequestId,
-    /// Its payload.
+    /// What the id stands for.
     #[n(1)]
-    pub payload_hash: PayloadHash,
+    pub binding: RequestBinding,
     /// When.
     #[n(2)]
     pub at: TimeMs,
@@ -160,7 +173,7 @@ pub struct Finished {
     /// The stamp (`Signed<Stamp>`).
     #[n(0)]
     pub stamp: Opaque,
-    /// Its payload's hash.
+    /// Its payload's hash: one signature of one payload is counted once.
     #[n(1)]
     pub payload_hash: PayloadHash,
     /// The signature (canonical CBOR of `FinishedSignature`).
@@ -208,9 +221,9 @@ pub struct KeyRecord {
     /// The key.
     #[n(0)]
     pub key: KeyId,
-    /// Its certificate (`Certificate<KeyPublic>`).
+    /// Its public record (canonical CBOR of `KeyPublic`), which nobody has endorsed yet.
     #[n(1)]
-    pub certificate: Opaque,
+    pub public: Opaque,
     /// This node's boot when the share was stored.
     #[n(2)]
     pub boot: Boot,

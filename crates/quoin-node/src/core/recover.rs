@@ -15,7 +15,8 @@ use super::strikes::Strikes;
 use super::{Effect, JobId, KeyEntry, Node, NodeConfig, Record, Ticket};
 use quoin_api::statements::{Denial, Head, Heartbeat};
 use quoin_core::{
-    Boot, Certificate, Generation, KeyId, Lane, SecretBytes, Signed, SigningIdentity, TimeMs, cbor,
+    Boot, Certificate, Generation, KeyId, Lane, Payload, SecretBytes, Signed, SigningIdentity,
+    Stamp, Statement, TimeMs, cbor,
 };
 use quoin_policy::{Charter, Constitution, Ledger, Reservation, verify_genesis, verify_successor};
 use quoin_protocol::combine::{KeyPublic, verify_certificate};
@@ -55,7 +56,7 @@ pub enum RecoverError {
     /// The genesis names no node with this identity.
     #[error("the genesis names no node with this identity")]
     NotInGenesis,
-    /// A journaled key has no sealed share, or another one than its certificate says.
+    /// A journaled key has no sealed share, or another one than its record says.
     #[error("the share of key `{0}` is missing or damaged")]
     Share(KeyId),
     /// A record that was written cannot be read back.
@@ -98,6 +99,7 @@ impl Node {
             cluster,
             charter: from.genesis,
             charters: Vec::new(),
+            counted: BTreeMap::new(),
             roster: Arc::new(roster_of(&constitution, &bare)),
             ledger: Ledger::new(),
             constitution,
@@ -151,7 +153,8 @@ impl Node {
             Record::Charter(bytes) => self.replay_charter(&bytes.0)?,
             Record::FirstSeen(seen) => {
                 let state = self.requests.entry(seen.request_id).or_default();
-                state.payload_hash = Some(seen.payload_hash);
+                state.binding = Some(seen.binding);
+                state.not_after = seen.not_after;
                 state.first_seen = Some(seen.at);
             }
             Record::Decision(decision) => self.replay_decision(&decision).ok_or(bad("decision"))?,
@@ -163,10 +166,9 @@ impl Node {
             Record::Denied(denied) => {
                 let denial =
                     Signed::<Denial>::from_bytes(&denied.denial.0).map_err(|_| bad("denial"))?;
-                let statement = denial.unverified();
-                let state = self.requests.entry(statement.request_id).or_default();
-                state.payload_hash = Some(statement.payload_hash);
-                state.tombstones.insert(self.boot.node);
+                let me = denial.unverified().boot.node;
+                let state = self.rebind(&denied.stamp.0).ok_or(bad("denial"))?;
+                state.tombstones.insert(me);
                 state.denial = Some(denied.denial.0);
             }
             Record::Tombstone(bytes) => {
@@ -187,9 +189,12 @@ impl Node {
             Record::TryOpen(record) => self.strikes.restore_open_try(&record),
             Record::TryClosed(session) => self.strikes.restore_closed_try(session),
             Record::KeyPending(key) => self.replay_key(&key, shares)?,
-            Record::KeyActive(key) => {
-                self.keys.get_mut(&key).ok_or(bad("key"))?.active = true;
+            Record::KeyActive { key, certificate } => {
+                self.replay_activation(key, &certificate.0)
+                    .ok_or(bad("key activation"))?;
             }
+            Record::Fenced(node) => self.peers.restore_fence(node),
+            Record::CharterFork(_) => self.charter_forked = true,
             Record::Witness(bytes) => {
                 let beat = Signed::<Heartbeat>::from_bytes(&bytes.0).map_err(|_| bad("witness"))?;
                 self.peers.restore_witness(beat.unverified());
@@ -213,10 +218,16 @@ impl Node {
         self.ledger
             .restore(&read_reservation(&decision.reservation.0)?);
         let payload = Self::read_payload(&decision.payload.0)?;
-        let state: &mut RequestState = self.requests.entry(decision.request_id).or_default();
-        state.payload_hash = Some(payload.hash());
+        let state = self.rebind(&decision.stamp.0)?;
         state.decided = true;
+        state.answered = !matches!(payload, Payload::CreateKey(_));
         Some(())
+    }
+
+    /// What a journaled stamp's request id stands for.
+    fn rebind(&mut self, stamp: &[u8]) -> Option<&mut RequestState> {
+        let signed = Signed::<Stamp>::from_bytes(stamp).ok()?;
+        Some(self.bind(signed.unverified()))
     }
 
     fn replay_finished(&mut self, record: Finished) -> Option<()> {
@@ -224,23 +235,32 @@ impl Node {
             // It was counted when it was written, so it does not conflict now.
             let _ = self.ledger.finished(&read_reservation(&bytes.0)?);
         }
+        let signed = Signed::<Stamp>::from_bytes(&record.stamp.0).ok()?;
+        let stamp = signed.unverified();
         let signature = finished::read_signature(&record.signature.0)?;
-        let state = self.requests.entry(signature.request_id).or_default();
-        state.payload_hash = Some(record.payload_hash);
+        self.counted
+            .insert((signature.key, record.payload_hash), stamp.not_after);
+        let state = self.bind(stamp);
         state.finished = Some(record.signature.0);
         Some(())
     }
 
+    /// A key whose share is stored; whether all have is for its activation to show.
     fn replay_key(
         &mut self,
         record: &KeyRecord,
         shares: &mut BTreeMap<String, SecretBytes<32>>,
     ) -> Result<(), RecoverError> {
         let damaged = || RecoverError::Share(record.key);
-        let certificate =
-            Certificate::<KeyPublic>::from_bytes(&record.certificate.0).map_err(|_| damaged())?;
-        verify_certificate(&certificate, &self.roster.nodes).map_err(|_| damaged())?;
-        let public = certificate.unverified().clone();
+        let public: KeyPublic =
+            cbor::decode(&record.public.0, KeyPublic::BYTES_MAX).map_err(|_| damaged())?;
+        let ours = public.key == record.key
+            && public.cluster == self.cluster
+            && record.boot.node == self.boot.node;
+        // A second record of one key id would let this node endorse two.
+        if !ours || self.keys.contains_key(&record.key) {
+            return Err(damaged());
+        }
         let secret = shares
             .remove(&share_label(record.key, public.epoch))
             .ok_or_else(damaged)?;
@@ -252,15 +272,22 @@ impl Node {
         if !share.matches_public() {
             return Err(damaged());
         }
-        self.keys.insert(
-            record.key,
-            KeyEntry {
-                share: Arc::new(share),
-                certificate,
-                active: false,
-            },
-        );
+        self.keys.insert(record.key, KeyEntry::pending(share));
         Ok(())
+    }
+
+    /// A key that came into use: its certificate is that of the stored record, by all nodes of the
+    /// charter in force at this place of the journal.
+    fn replay_activation(&mut self, key: KeyId, certificate: &[u8]) -> Option<()> {
+        let certificate = Certificate::<KeyPublic>::from_bytes(certificate).ok()?;
+        let entry = self.keys.get_mut(&key)?;
+        if *certificate.unverified() != entry.share.public {
+            return None;
+        }
+        verify_certificate(&certificate, &self.roster.nodes).ok()?;
+        entry.certificate = certificate;
+        entry.active = true;
+        Some(())
     }
 }
 

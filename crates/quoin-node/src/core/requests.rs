@@ -5,6 +5,7 @@
 //! consumed presignature. The partial signature is made after that record is durable.
 
 use super::ceremonies::key_id;
+use super::config::OUTCOME_MS;
 use super::record::{Consumed, Decision, Denied, FirstSeen};
 use super::{Continuation, Node, Peer, REQUESTS_MAX, Record, Turn};
 use quoin_api::Frame;
@@ -17,8 +18,8 @@ use quoin_core::cbor::{self, Version};
 use quoin_core::error::Class;
 use quoin_core::payload::{CreateKey, PAYLOAD_BYTES_MAX};
 use quoin_core::{
-    Address, CeremonyId, CustodyMethod, KeyId, NodeIndex, Payload, PayloadHash, Purpose, Rejection,
-    RequestId, Scheme, Signed, SignerSet, Stamp, TimeMs,
+    Action, Address, CeremonyId, CustodyMethod, KeyId, NodeIndex, Payload, Purpose, Rejection,
+    RequestBinding, RequestId, Scheme, Signed, SignerSet, Stamp, TimeMs,
 };
 use quoin_policy::{Approval, Judgement, KeyFacts, Warrant};
 use quoin_protocol::combine::KeyPublic;
@@ -32,9 +33,14 @@ pub const CLUSTER_ACCOUNT: &str = "cluster";
 /// What a node knows of a request id.
 #[derive(Default)]
 pub(super) struct RequestState {
-    pub(super) payload_hash: Option<PayloadHash>,
+    /// What the id stands for: payload, principal, key, account and method.
+    pub(super) binding: Option<RequestBinding>,
+    /// When its stamp lapses; some time after that the id is forgotten.
+    pub(super) not_after: TimeMs,
     pub(super) first_seen: Option<TimeMs>,
     pub(super) decided: bool,
+    /// Whether a partial signature may have left this node: what it reserved is spent then.
+    pub(super) answered: bool,
     pub(super) denial: Option<Vec<u8>>,
     pub(super) finished: Option<Vec<u8>>,
     pub(super) tombstones: BTreeSet<NodeIndex>,
@@ -66,17 +72,26 @@ impl Admitted {
 impl Node {
     pub(super) fn on_request(&mut self, turn: &mut Turn<'_>, peer: Peer, frame: RequestFrame) {
         let attempt = frame.attempt;
+        // A principal may be new in a charter that this node does not have yet.
+        let read = Signed::<Stamp>::from_bytes(&frame.stamp);
+        if let Ok(signed) = &read
+            && signed.unverified().cluster == self.cluster
+            && signed.unverified().charter_number_floor > self.constitution.number()
+        {
+            let (id, behind) = (signed.unverified().request_id, Unavailable::CharterBehind);
+            return self.reply(turn, peer, attempt, id, Reply::Unavailable(behind));
+        }
         let admitted = match self.admit(&frame.stamp, &frame.payload) {
             Ok(admitted) => admitted,
             Err(rejection) => {
                 // The id is the stamp's where it can be read at all; zero otherwise.
-                let id = Signed::<Stamp>::from_bytes(&frame.stamp)
-                    .map_or(RequestId([0; 16]), |s| s.unverified().request_id);
+                let id = read.map_or(RequestId([0; 16]), |s| s.unverified().request_id);
                 return self.reply(turn, peer, attempt, id, rejected(rejection));
             }
         };
         let request_id = admitted.stamp().request_id;
         if let Err(reply) = self.consider(turn, &peer, &frame, admitted) {
+            self.discard_named(&frame, &reply);
             // A denial, a first sight or a conflict is said only once what it rests on is durable.
             let frame = Frame::Reply(ReplyFrame {
                 attempt,
@@ -84,6 +99,19 @@ impl Node {
                 reply,
             });
             self.send_after_all(turn, peer, frame);
+        }
+    }
+
+    /// Throws away the presignature of a request that comes to nothing: the gateway will not name
+    /// it again, and what nobody uses would fill the pool.
+    fn discard_named(&mut self, frame: &RequestFrame, reply: &Reply) {
+        let key = Signed::<Stamp>::from_bytes(&frame.stamp)
+            .ok()
+            .and_then(|s| s.unverified().key);
+        if let (Some(key), Some(hint), false) =
+            (key, &frame.signing, matches!(reply, Reply::Unavailable(_)))
+        {
+            drop(self.pools.take(key, &hint.set, &hint.presignature));
         }
     }
 
@@ -149,9 +177,6 @@ impl Node {
         if self.requests.len() >= REQUESTS_MAX {
             return Err(Reply::Unavailable(Unavailable::Overloaded));
         }
-        if stamp.charter_number_floor > self.constitution.number() {
-            return Err(Reply::Unavailable(Unavailable::CharterBehind));
-        }
         match (&admitted.payload, &frame.signing) {
             (Payload::CreateKey(create), _) => {
                 let create = create.clone();
@@ -164,14 +189,29 @@ impl Node {
         }
     }
 
+    /// What this node knows of a stamp's request id, which stands for that stamp from now on.
+    pub(super) fn bind(&mut self, stamp: &Stamp) -> &mut RequestState {
+        let state = self.requests.entry(stamp.request_id).or_default();
+        state.binding = Some(stamp.binding());
+        state.not_after = stamp.not_after;
+        state
+    }
+
+    /// Forgets requests whose stamps have lapsed: they cannot be judged again.
+    pub(super) fn forget_lapsed(&mut self, now: TimeMs) {
+        self.requests
+            .retain(|_, state| now < state.not_after.plus(OUTCOME_MS));
+        self.counted
+            .retain(|_, not_after| now < not_after.plus(OUTCOME_MS));
+    }
+
     /// What was said of this request id before.
     fn known_outcome(&self, stamp: &Stamp) -> Result<(), Reply> {
         let Some(state) = self.requests.get(&stamp.request_id) else {
             return Ok(());
         };
-        match state.payload_hash {
-            Some(known) if known != stamp.payload_hash => return Err(Reply::Conflict(known)),
-            _ => {}
+        if state.binding.is_some_and(|known| known != stamp.binding()) {
+            return Err(Reply::Conflict(stamp.payload_hash));
         }
         if let Some(finished) = &state.finished {
             return Err(Reply::AlreadySigned(finished.clone()));
@@ -198,6 +238,11 @@ impl Node {
         let entry = entry.ok_or(Reply::Unavailable(Unavailable::UnknownKey))?;
         let facts = key_facts(&entry.share.public);
         let local = entry.share.public.threshold == 1;
+        // Every node has a local key, but one alone serves it, or each would spend its own part.
+        let holder = entry.share.public.public_shares.first().map(|s| s.node);
+        if local && holder != Some(self.me()) {
+            return Err(Reply::Unavailable(Unavailable::UnknownKey));
+        }
         method_fits(stamp.custody, local, hint)?;
         if let Some(why) = self.unavailable_for(facts.purpose, turn.now) {
             return Err(Reply::Unavailable(why));
@@ -253,11 +298,7 @@ impl Node {
             self.ceremony_asked(stamp.request_id, peer.clone(), frame.attempt);
             return Err(Reply::CeremonyStarted(CeremonyId(stamp.request_id.0)));
         }
-        if self
-            .keys
-            .values()
-            .any(|k| k.active && k.share.public.name == create.name)
-        {
+        if self.name_is_taken(&create.name) {
             let message = format!("a key named `{}` exists", create.name);
             return Err(rejected(Rejection::caller("payload.name", message)));
         }
@@ -344,15 +385,14 @@ impl Node {
 
     /// A delay counts from here, so the first sight is journaled.
     fn remember_first_sight(&mut self, turn: &mut Turn<'_>, stamp: &Stamp) {
-        let state = self.requests.entry(stamp.request_id).or_default();
-        state.payload_hash = Some(stamp.payload_hash);
+        let state = self.bind(stamp);
         if state.first_seen.is_some() {
             return;
         }
         state.first_seen = Some(turn.now);
         let record = FirstSeen {
             request_id: stamp.request_id,
-            payload_hash: stamp.payload_hash,
+            binding: stamp.binding(),
             at: turn.now,
             not_after: stamp.not_after,
         };
@@ -391,10 +431,10 @@ impl Node {
             suggestion: denial.suggestion.map(|s| clipped(s, 1_500)),
         };
         let bytes = Signed::sign(statement, &self.identity).to_bytes();
-        let state = self.requests.entry(stamp.request_id).or_default();
-        state.payload_hash = Some(stamp.payload_hash);
+        let me = self.boot.node;
+        let state = self.bind(stamp);
         state.denial = Some(bytes.clone());
-        state.tombstones.insert(self.boot.node);
+        state.tombstones.insert(me);
         let record = Record::Denied(Denied {
             denial: Opaque(bytes.clone()),
             stamp: Opaque(frame.stamp.clone()),
@@ -415,9 +455,9 @@ impl Node {
     ) -> Record {
         let (presignature, set): (_, Option<SignerSet>) =
             (hint.map(|h| h.presignature), hint.map(|h| h.set.clone()));
-        let state = self.requests.entry(stamp.request_id).or_default();
+        let state = self.bind(stamp);
         let decided = std::mem::replace(&mut state.decided, true);
-        state.payload_hash = Some(stamp.payload_hash);
+        state.answered |= !matches!(warrant.intent().action, Action::CreateKey { .. });
         if decided {
             return Record::Consumed(Consumed {
                 request_id: stamp.request_id,

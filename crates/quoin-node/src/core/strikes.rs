@@ -4,7 +4,7 @@
 //! from one's own checks alone: another node's accusation changes nothing, or one liar would ban
 //! the honest (construction, section 14.3).
 
-use super::config::{QUARANTINE_MS, STRIKE_SPAN_MS, STRIKES_MAX};
+use super::config::{OPEN_TRIES_MAX, QUARANTINE_MS, STRIKE_SPAN_MS, STRIKES_MAX};
 use super::record::{FaultRecord, TryRecord};
 use super::{Alarm, Effect, Node, Record, Ticket, Turn};
 use quoin_api::SessionId;
@@ -21,24 +21,30 @@ pub(super) struct Strikes {
     class_one: BTreeMap<NodeIndex, Vec<TimeMs>>,
     public: BTreeMap<NodeIndex, Vec<TimeMs>>,
     open_tries: BTreeMap<SessionId, TryRecord>,
+    /// Tries that a crash left open, by the peer that they were about.
+    unfinished: BTreeMap<NodeIndex, Vec<TimeMs>>,
 }
 
 impl Strikes {
     /// Whether no batch may be made with `peer` now.
     pub(super) fn is_quarantined(&self, peer: NodeIndex, now: TimeMs) -> bool {
         let struck = self.class_one.get(&peer).is_some_and(|times| {
-            let recent = times
-                .iter()
-                .filter(|at| now.since(**at) < STRIKE_SPAN_MS)
-                .count();
-            recent >= STRIKES_MAX || times.iter().any(|at| now.since(*at) < QUARANTINE_MS)
+            // Once there were so many within one span, only an operator lifts the quarantine.
+            let first_to_last = times.iter().zip(times.iter().skip(STRIKES_MAX - 1));
+            let mut crowded = first_to_last.map(|(a, b)| b.since(*a) < STRIKE_SPAN_MS);
+            crowded.any(|c| c) || times.iter().any(|at| now.since(*at) < QUARANTINE_MS)
         });
         let backing_off = self.public.get(&peer).is_some_and(|times| {
-            let step = times.len().clamp(1, BACK_OFF_MS.len()) - 1;
+            let recent = times.iter().filter(|at| now.since(**at) < QUARANTINE_MS);
+            let step = recent.count().clamp(1, BACK_OFF_MS.len()) - 1;
             let wait = BACK_OFF_MS.get(step).copied().unwrap_or(QUARANTINE_MS);
             times.last().is_some_and(|at| now.since(*at) < wait)
         });
-        struck || backing_off
+        let unfinished = self.unfinished.get(&peer).is_some_and(|times| {
+            let recent = times.iter().filter(|at| now.since(**at) < STRIKE_SPAN_MS);
+            recent.count() >= OPEN_TRIES_MAX
+        });
+        struck || backing_off || unfinished
     }
 
     pub(super) fn restore_fault(&mut self, fault: &FaultRecord) {
@@ -58,18 +64,26 @@ impl Strikes {
         self.open_tries.remove(&session);
     }
 
-    /// Tries that a former boot left open: each counts as a strike, as a PIN try does that a card
-    /// was pulled out of (construction, section 21.10).
+    /// Tries that a former boot left open are counted, as PIN tries are that a card was pulled out
+    /// of (construction, section 21.10). One alone is no strike: a node that is killed while it
+    /// presigns would else ban honest peers.
     pub(super) fn settle_open_tries(&mut self) {
         for (_, record) in std::mem::take(&mut self.open_tries) {
             for peer in record.peers {
-                self.class_one.entry(peer).or_default().push(record.at);
+                self.unfinished.entry(peer).or_default().push(record.at);
             }
         }
     }
 }
 
 impl Node {
+    /// Whether a secret-dependent check is under way. A shell that stops on purpose waits for it:
+    /// a try that is found open at the next start counts as a strike against honest peers.
+    #[must_use]
+    pub fn has_open_tries(&self) -> bool {
+        !self.strikes.open_tries.is_empty()
+    }
+
     /// Writes down that a secret-dependent check is about to run.
     pub(super) fn open_try(
         &mut self,

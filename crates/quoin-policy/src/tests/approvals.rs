@@ -2,7 +2,7 @@
 
 use crate::fixtures::*;
 use crate::{Approval, ApprovalFault, Constitution, DenialReason, Ledger, Unmet, intent_hash};
-use quoin_core::{ClusterId, IntentHash, Payload, RequestId, Signed};
+use quoin_core::{ClusterId, CustodyMethod, IntentHash, Payload, Purpose, RequestId, Signed};
 
 const TWO: &str = r#"
 @id("big") @approvals("2 of treasury")
@@ -210,12 +210,34 @@ fn the_intent_hash_follows_every_term_but_the_slot() {
         ),
         ("lapse", hash(&tx, |a| a.stamp.not_after = NOW)),
         (
+            "custody",
+            hash(&tx, |a| a.stamp.custody = CustodyMethod::Local),
+        ),
+        (
+            "purpose",
+            hash(&tx, |a| a.stamp.purpose = Purpose::Treasury),
+        ),
+        (
             "account",
             hash(&tx, |a| a.stamp.account.address = stranger()),
         ),
     ] {
         assert_ne!(base, other, "{what}");
     }
+}
+
+#[test]
+fn a_threshold_key_that_was_approved_is_not_made_as_a_software_key() {
+    let constitution = constitution(
+        "@id(\"keys\") @approvals(\"1 of treasury\") \
+         permit (principal, action == Action::\"create_key\", resource);",
+    );
+    let mut ask = Ask::create(&constitution, 1);
+    ask.approve(&constitution, "ann");
+    ask.permitted(&constitution, &mut Ledger::new());
+    ask.stamp.custody = CustodyMethod::Local;
+    let pending = ask.pending(&constitution);
+    assert_eq!(pending.ignored[0].fault, ApprovalFault::WrongIntent);
 }
 
 #[test]

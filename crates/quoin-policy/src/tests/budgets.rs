@@ -4,7 +4,7 @@ use crate::budget::{Budget, Measure, Scope};
 use crate::fixtures::*;
 use crate::{Constitution, DenialReason, Judgement, Ledger, Reservation};
 use proptest::prelude::*;
-use quoin_core::{Amount, RequestId, TimeMs, cbor};
+use quoin_core::{Amount, CustodyMethod, KeyId, Purpose, RequestId, Stamp, TimeMs, cbor};
 
 const ALL: &str = r#"
 @id("all")
@@ -292,8 +292,58 @@ fn one_request_id_stands_for_one_payload() {
     let denial = other.denied(&constitution, &mut ledger);
     assert_eq!(denial.reason, DenialReason::RequestConflict);
     let mut finished = held(&constitution, 1);
-    finished.payload_hash = other.stamp.payload_hash;
+    finished.binding = other.stamp.binding();
     assert!(ledger.finished(&finished).is_err());
+}
+
+#[test]
+fn one_request_id_stands_for_one_key() {
+    // Were the payload all that counts, one charge would pay for a signature of each key.
+    let constitution = count(100);
+    let mut ledger = Ledger::new();
+    Ask::pay(&constitution, 1, 1).permitted(&constitution, &mut ledger);
+    let mut other = Ask::pay(&constitution, 1, 1).at(NOW.plus(1));
+    let key = KeyId([8; 16]);
+    other.stamp.key = Some(key);
+    other.key.as_mut().unwrap().id = key;
+    let denial = other.denied(&constitution, &mut ledger);
+    assert_eq!(denial.reason, DenialReason::RequestConflict);
+    assert_eq!(spent(&constitution, &ledger, NOW), Amount::from(1u64));
+    // Under an id of its own it is charged on its own.
+    other.stamp.request_id = RequestId([2; 16]);
+    other.permitted(&constitution, &mut ledger);
+    assert_eq!(spent(&constitution, &ledger, NOW), Amount::from(2u64));
+}
+
+#[test]
+fn one_request_id_stands_for_one_binding() {
+    type Change = fn(&mut Stamp);
+    let constitution = count(100);
+    let changes: [(&str, Change); 6] = [
+        ("principal", |s| s.principal = "ann".parse().unwrap()),
+        ("key", |s| s.key = None),
+        ("account", |s| s.account.address = stranger()),
+        ("custody", |s| s.custody = CustodyMethod::Local),
+        ("purpose", |s| s.purpose = Purpose::Agent),
+        ("not_after", |s| s.not_after = s.not_after.plus(1)),
+    ];
+    for (what, change) in changes {
+        let mut ledger = Ledger::new();
+        let ask = Ask::pay(&constitution, 1, 1);
+        ask.permitted(&constitution, &mut ledger);
+        let mut stamp = ask.stamp.clone();
+        change(&mut stamp);
+        let other = constitution
+            .reservation(&ask.decoded(), &stamp, ask.key.as_ref(), NOW)
+            .unwrap();
+        for refused in [
+            ledger.reserve(&constitution, &other),
+            ledger.finished(&other),
+        ] {
+            let reason = refused.map_err(|denial| denial.reason);
+            assert_eq!(reason, Err(DenialReason::RequestConflict), "{what}");
+        }
+    }
 }
 
 #[test]

@@ -280,6 +280,55 @@ fn a_successor_follows_number_hash_and_cluster() {
 }
 
 #[test]
+fn a_successor_keeps_nodes_and_threshold_until_shares_can_follow() {
+    let (current, next) = succession();
+    type Change = fn(&mut Charter);
+    let changes: [(&str, Change); 6] = [
+        ("nodes", |c| c.nodes[2].index = node(5).index),
+        ("nodes", |c| c.nodes[2].credential = identity(9).public()),
+        ("nodes", |c| drop(c.nodes.pop())),
+        ("nodes", |c| {
+            c.nodes.push(node(4));
+            c.dangerous_disjoint_signers = true;
+        }),
+        ("threshold", |c| c.threshold = 3),
+        ("f_tol", |c| {
+            c.f_tol = 1;
+            c.dangerous_disjoint_signers = true;
+        }),
+    ];
+    for (field, change) in changes {
+        let mut next = next.clone();
+        change(&mut next);
+        let error = verify_successor(&current, &certified(next, &[22, 23]), NOW).unwrap_err();
+        assert!(error.to_string().contains("resharing must come first"));
+        assert!(
+            matches!(error, CharterError::ResharingNeeded { place, current: 0 } if place == field),
+            "{field}: {error:?}"
+        );
+    }
+}
+
+#[test]
+fn two_nodes_do_not_trade_their_shares() {
+    let (current, mut next) = succession();
+    let first = next.nodes[0].index;
+    next.nodes[0].index = next.nodes[1].index;
+    next.nodes[1].index = first;
+    let error = verify_successor(&current, &certified(next, &[22, 23]), NOW);
+    assert!(matches!(error, Err(CharterError::ResharingNeeded { .. })));
+}
+
+#[test]
+fn a_successor_may_change_tls_keys_operators_and_the_order_of_nodes() {
+    let (current, mut next) = succession();
+    next.nodes[0].tls_key_hash = [0x77; 32];
+    next.nodes[1].operator = "somebody else".into();
+    next.nodes.reverse();
+    verify_successor(&current, &certified(next, &[22, 23]), NOW).unwrap();
+}
+
+#[test]
 fn a_successor_is_checked_like_any_charter() {
     let (current, mut next) = succession();
     next.threshold = 1;

@@ -1,12 +1,12 @@
 //! Judgement: who asks, with which key, under which charter, and what policies say.
 
 use crate::fixtures::*;
-use crate::{Constitution, DenialReason, Ledger, Warrant};
+use crate::{Constitution, DenialReason, Ledger, STAMP_HORIZON_MS, Warrant};
 use quoin_core::error::Class;
 use quoin_core::payload::CreateKey;
 use quoin_core::{
     Address, Amount, CharterHash, CharterNumber, ClusterId, CustodyMethod, Payload, PayloadHash,
-    Purpose, Scheme, Signed,
+    Purpose, Scheme, Signed, TimeMs,
 };
 
 fn denied(change: impl FnOnce(&mut Ask)) -> crate::Denial {
@@ -51,6 +51,12 @@ denies! {
         a.stamp.charter_hash_floor = CharterHash([1; 32]);
     };
     denies_a_stamp_that_has_lapsed: StampExpired at "not_after", |a| a.now = a.stamp.not_after;
+    denies_a_stamp_over_31_days_ahead: HorizonTooFar at "not_after", |a| {
+        a.stamp.not_after = a.now.plus(STAMP_HORIZON_MS + 1);
+    };
+    denies_a_stamp_for_ever: HorizonTooFar at "not_after", |a| {
+        a.stamp.not_after = TimeMs(u64::MAX);
+    };
     denies_a_stamp_for_another_payload: StampMismatch at "payload_hash", |a| {
         a.stamp.payload_hash = PayloadHash([1; 32]);
     };
@@ -78,6 +84,15 @@ denies! {
     denies_a_key_without_addresses: KeyMismatch at "account", |a| {
         a.key.as_mut().unwrap().addresses.clear();
     };
+}
+
+#[test]
+fn a_stamp_may_lapse_31_days_ahead() {
+    let constitution = constitution(OPEN);
+    let mut ask = Ask::pay(&constitution, 1, ETHER);
+    ask.stamp.not_after = ask.now.plus(31 * 24 * HOUR_MS);
+    ask.permitted(&constitution, &mut Ledger::new());
+    assert_eq!(DenialReason::HorizonTooFar.class(), Class::Caller);
 }
 
 #[test]

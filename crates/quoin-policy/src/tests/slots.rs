@@ -61,11 +61,10 @@ fn another_payment_in_the_slot_is_refused() {
 }
 
 #[test]
-fn the_same_payment_needs_a_higher_fee() {
-    let taken = Err(DenialReason::SlotTaken);
-    assert_eq!(after(&payment(), &payment()), taken);
-    assert_eq!(after(&payment(), &dearer(payment(), 1_000_000_000)), taken);
-    assert_eq!(after(&payment(), &dearer(payment(), HIGH)), Ok(()));
+fn the_same_payment_may_be_asked_for_again_with_any_fee() {
+    for fee in [1_000_000_000, payment().fee_per_gas, HIGH] {
+        assert_eq!(after(&payment(), &dearer(payment(), fee)), Ok(()), "{fee}");
+    }
 }
 
 #[test]
@@ -79,28 +78,50 @@ fn a_cancel_replaces_anything_and_nothing_replaces_a_cancel_but_its_payment() {
 }
 
 #[test]
-fn a_replacement_is_over_every_fee_before_it() {
+fn a_payment_that_failed_under_a_high_fee_does_not_block_its_slot() {
     let constitution = constitution(ALL);
     let mut ledger = Ledger::new();
     let mut next = |id, tx: Tx| outcome(&constitution, &mut ledger, id, &tx);
-    assert_eq!(next(1, payment()), Ok(()));
-    assert_eq!(next(2, dearer(payment(), HIGH)), Ok(()));
-    let between = dearer(payment(), HIGH - 1);
-    assert_eq!(next(3, between), Err(DenialReason::SlotTaken));
-    // The first request keeps its place.
-    assert_eq!(next(1, payment()), Ok(()));
+    assert_eq!(next(1, dearer(payment(), HIGH)), Ok(()));
+    assert_eq!(next(2, payment()), Ok(()));
+    assert_eq!(next(3, dearer(payment(), HIGH)), Ok(()));
+    // Each request keeps its place, and the slot is as taken as before.
+    assert_eq!(next(1, dearer(payment(), HIGH)), Ok(()));
+    let other = Tx::pay(5, &stranger(), 1000);
+    assert_eq!(next(4, other), Err(DenialReason::SlotTaken));
 }
 
 #[test]
-fn what_is_not_explained_is_never_the_same_payment() {
+fn a_slot_is_asked_for_64_times_at_most() {
+    let constitution = constitution(ALL);
+    let mut ledger = Ledger::new();
+    for id in 1..=64 {
+        assert_eq!(outcome(&constitution, &mut ledger, id, &payment()), Ok(()));
+    }
+    for tx in [payment(), Tx::pay(5, &own_address(), 0)] {
+        let refused = outcome(&constitution, &mut ledger, 65, &tx);
+        assert_eq!(refused, Err(DenialReason::SlotTaken));
+    }
+    // The requests that hold it can still be asked for.
+    assert_eq!(outcome(&constitution, &mut ledger, 64, &payment()), Ok(()));
+}
+
+#[test]
+fn what_is_not_explained_is_the_same_payment_only_to_the_byte() {
     let odd = Tx {
         data: vec![1, 2],
         ..payment()
     };
-    assert_eq!(
-        after(&odd, &dearer(odd.clone(), HIGH)),
-        Err(DenialReason::SlotTaken)
-    );
+    let other = Tx {
+        data: vec![1, 3],
+        ..payment()
+    };
+    let taken = Err(DenialReason::SlotTaken);
+    assert_eq!(after(&odd, &odd), Ok(()));
+    assert_eq!(after(&odd, &dearer(odd.clone(), HIGH)), taken);
+    assert_eq!(after(&odd, &other), taken);
+    assert_eq!(after(&odd, &payment()), taken);
+    assert_eq!(after(&payment(), &odd), taken);
 }
 
 #[test]

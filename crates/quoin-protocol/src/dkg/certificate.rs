@@ -1,8 +1,9 @@
 //! The check of a key's certificate, without any secret.
 //!
 //! A key or an address counts only with this certificate: n signatures over one record whose
-//! public shares lie on one polynomial through the key. It says what the key is, not that its
-//! shares are durable: activation is the nodes' own step after it.
+//! public shares lie on one polynomial through the key. An honest node signs only once its share
+//! is durable, and one record for each key id, so two certificates of one id cannot exist while
+//! one node is honest.
 
 use super::context::threshold_fits;
 use super::for_scheme;

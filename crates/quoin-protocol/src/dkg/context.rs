@@ -3,7 +3,7 @@
 //! Each node builds the context from its own state. Its hash `sid` enters every signature, hash,
 //! proof and ciphertext of the ceremony, so nothing can be moved from one ceremony to another.
 
-use super::wire::{BODY_BYTES_MAX, SignedBody};
+use super::wire::{BODY_BYTES_MAX, CommitBody, SignedBody};
 use crate::abort::{Abort, Fault};
 use crate::roster::Roster;
 use crate::round::{Inbox, Outbox, RoundMessage};
@@ -236,6 +236,9 @@ impl Context {
         if !message.private.is_empty() || message.broadcast.len() > BODY_BYTES_MAX {
             return Err(Fault::WrongLength);
         }
+        if round == 1 && self.is_of_another_ceremony(&message.broadcast) {
+            return Err(Fault::ContextDiffers);
+        }
         let digest = digest(&self.sid, round, sender, &message.broadcast);
         if !credential.verifies(&digest, &message.signature) {
             return Err(Fault::BadBroadcastSignature);
@@ -245,5 +248,13 @@ impl Context {
             signature: message.signature,
         };
         Ok(Heard { signed, digest })
+    }
+
+    /// Whether a first broadcast is for a ceremony with another header than ours.
+    ///
+    /// Its signature is then over another `sid` and cannot verify here; the sender may be honest,
+    /// so this comes before the signature and names nobody as a cheat.
+    fn is_of_another_ceremony(&self, body: &[u8]) -> bool {
+        cbor::decode::<CommitBody>(body, BODY_BYTES_MAX).is_ok_and(|body| body.sid != self.sid)
     }
 }

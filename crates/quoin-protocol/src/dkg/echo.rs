@@ -1,65 +1,50 @@
-//! Round 3: everyone signs the same transcript and record, or the ceremony ends.
+//! Round 3: everyone signs the same transcript and its own public share, or the ceremony ends.
 //!
 //! A node in this state holds its share and no ceremony key any more, so it cannot complain about
-//! a dealer nor open anything (rule (b) of the construction's section 19.1).
+//! a dealer nor open anything (rule (b) of the construction's section 19.1). The echo carries no
+//! endorsement of the key: its authenticity is that of every broadcast, and it is worth nothing
+//! outside of this ceremony.
 
 use super::Generated;
 use super::context::Context;
 use super::wire::{BODY_BYTES_MAX, EchoBody};
 use crate::abort::{Abort, Fault};
 use crate::round::{Advance, Inbox, Outbox, Round};
-use crate::share::{KeyPublic, KeyShare};
+use crate::share::KeyShare;
+use quoin_core::NodeIndex;
 use quoin_core::cbor::{self, Version};
-use quoin_core::statement::Endorsement;
-use quoin_core::{Certificate, NodeIndex, Statement};
 use rand_core::CryptoRngCore;
 
 /// Has signed the echo, and waits for everyone's.
 pub(crate) struct Echoing {
     context: Context,
     share: KeyShare,
-    certificate: Certificate<KeyPublic>,
 }
 
 impl Echoing {
     pub(crate) fn new(context: Context, share: KeyShare, share_point: Vec<u8>) -> (Self, Outbox) {
-        let mut certificate = Certificate::unsigned(share.public.clone());
-        let identity = &context.roster.identity;
-        let endorsement = Endorsement::detached(KeyPublic::TAG, certificate.payload(), identity);
         let body = EchoBody {
             version: Version,
             transcript: share.public.transcript,
             share_point,
-            endorsement: endorsement.to_bytes(),
         };
-        certificate.add(endorsement);
         let (_, outbox) = context.broadcast(3, cbor::encode(&body));
-        let round = Self {
-            context,
-            share,
-            certificate,
-        };
-        (round, outbox)
+        (Self { context, share }, outbox)
     }
 
-    /// The endorsement in a node's echo, once it is over our record and the node's own share.
-    fn read(&self, sender: NodeIndex, body: &[u8]) -> Result<Endorsement, Fault> {
+    /// Checks that a node's echo is over our transcript and the node's own share.
+    fn check(&self, sender: NodeIndex, body: &[u8]) -> Result<(), Fault> {
         let echo: EchoBody =
             cbor::decode(body, BODY_BYTES_MAX).map_err(|_| Fault::MalformedBroadcast)?;
         if echo.transcript != self.share.public.transcript {
             return Err(Fault::TranscriptDiffers);
         }
         let point = self.share.public.public_share(sender);
-        if point != Some(echo.share_point.as_slice()) {
-            return Err(Fault::BadEcho);
+        if point == Some(echo.share_point.as_slice()) {
+            Ok(())
+        } else {
+            Err(Fault::BadEcho)
         }
-        let nodes = &self.context.roster.nodes;
-        let credential = nodes.get(&sender).ok_or(Fault::WrongParticipants)?;
-        let endorsement = Endorsement::from_bytes(&echo.endorsement).map_err(|_| Fault::BadEcho)?;
-        endorsement
-            .verify(KeyPublic::TAG, self.certificate.payload(), credential)
-            .map_err(|_| Fault::BadEcho)?;
-        Ok(endorsement)
     }
 }
 
@@ -77,24 +62,20 @@ impl Round<Generated> for Echoing {
     }
 
     fn finish(
-        mut self: Box<Self>,
+        self: Box<Self>,
         inbox: Inbox,
         _: &mut dyn CryptoRngCore,
     ) -> Result<Advance<Generated>, Abort> {
         let view = self.context.receive(3, inbox)?;
-        let mut faults = Vec::new();
-        for (sender, heard) in view {
-            match self.read(sender, &heard.signed.body) {
-                Ok(endorsement) => self.certificate.add(endorsement),
-                Err(fault) => faults.push((Some(sender), fault)),
-            }
+        let checked = view.iter().map(|(sender, heard)| {
+            let checked = self.check(*sender, &heard.signed.body);
+            checked.err().map(|fault| (Some(*sender), fault))
+        });
+        let faults: Vec<_> = checked.flatten().collect();
+        if faults.is_empty() {
+            Ok(Advance::Done(Generated { share: self.share }))
+        } else {
+            Err(Abort::many(faults))
         }
-        if !faults.is_empty() {
-            return Err(Abort::many(faults));
-        }
-        Ok(Advance::Done(Generated {
-            share: self.share,
-            certificate: self.certificate,
-        }))
     }
 }

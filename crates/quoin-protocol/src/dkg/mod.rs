@@ -6,15 +6,19 @@
 //! 1. Everyone signs a commitment to its polynomial, and one encryption key for each dealer.
 //! 2. Everyone opens the commitment, proves possession of its part of the key, names the hash of
 //!    round 1 and broadcasts all dealings encrypted.
-//! 3. Everyone signs the record of the key, which names the transcript and every public share.
+//! 3. Everyone signs the transcript and the public half of its own share.
 //!
 //! All n take part and any fault ends the ceremony; the [`crate::Abort`] names the culprits, and
 //! carries a [`Complaint`] against each dealer whose dealing failed in private. Commitments stop a
 //! last mover from choosing its part after seeing the others'; it can still abort and so make the
 //! others draw again, which is why a node logs and bounds restarts.
 //!
-//! What is not here: storing the share, the *prepared* acknowledgement and activation, which are
-//! the node's; refresh and resharing.
+//! No message of the ceremony endorses the key, so no certificate can exist before every node has
+//! stored its share: were an endorsement part of the echo, a cheat that withholds its own echo
+//! would hold a whole certificate of a key that the others draw anew under the same id.
+//!
+//! What is not here: storing the share, the endorsement over the record and activation, which are
+//! the node's, in that order; refresh and resharing.
 
 pub mod certificate;
 pub mod complaint;
@@ -51,8 +55,8 @@ pub use polynomial::lagrange;
 use crate::abort::{Abort, Fault};
 use crate::roster::Roster;
 use crate::round::{Outbox, Round};
-use crate::share::{KeyPublic, KeyShare};
-use quoin_core::{Certificate, Scheme, SecretBytes};
+use crate::share::KeyShare;
+use quoin_core::{Scheme, SecretBytes};
 use rand_core::CryptoRngCore;
 use std::sync::Arc;
 
@@ -89,10 +93,9 @@ use for_scheme;
 /// What a finished ceremony gives a node.
 #[derive(Debug)]
 pub struct Generated {
-    /// This node's share, to be sealed before anything else.
+    /// This node's share with the key's public record. It is to be durable before the node makes
+    /// its endorsement over the record.
     pub share: KeyShare,
-    /// The record of the key with the signatures of all n nodes.
-    pub certificate: Certificate<KeyPublic>,
 }
 
 /// The public share that belongs to a share; `None` when the bytes are not one of the scheme.

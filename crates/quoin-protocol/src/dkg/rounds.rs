@@ -81,6 +81,7 @@ impl<G: Group> Committed<G> {
         };
         let body = CommitBody {
             version: Version,
+            sid: context.sid,
             commitment: commitment(dealer, &opening),
             keys: public,
         };

@@ -28,11 +28,15 @@ pub struct CommitBody {
     /// The form's version.
     #[n(0)]
     pub version: Version<1>,
-    /// The hash of what round 2 opens.
+    /// The sender's ceremony in the clear: whoever built another one from its own state (a charter
+    /// or a restart that it has not heard of yet) can be told from whoever signs wrongly.
     #[cbor(n(1), with = "minicbor::bytes")]
+    pub sid: [u8; 32],
+    /// The hash of what round 2 opens.
+    #[cbor(n(2), with = "minicbor::bytes")]
     pub commitment: [u8; 32],
     /// One key for each other node, ascending.
-    #[n(2)]
+    #[n(3)]
     pub keys: Vec<DealerKey>,
 }
 
@@ -95,7 +99,8 @@ pub struct EncryptedDealing {
     pub ciphertext: Vec<u8>,
 }
 
-/// Round 3: the sender's word on what came out.
+/// Round 3: the sender's word on what came out. It is signed as every broadcast is, and it is not
+/// an endorsement of the key: that is made only once the share is durable, by the node.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct EchoBody {
     /// The form's version.
@@ -107,7 +112,4 @@ pub struct EchoBody {
     /// The sender's own share times the generator, computed from the share itself.
     #[cbor(n(2), with = "minicbor::bytes")]
     pub share_point: Vec<u8>,
-    /// The detached `COSE_Sign1` over the key's public record.
-    #[cbor(n(3), with = "minicbor::bytes")]
-    pub endorsement: Vec<u8>,
 }

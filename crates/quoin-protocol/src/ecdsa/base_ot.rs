@@ -101,8 +101,9 @@ impl Receiver {
         let mut pairs = Vec::with_capacity(PAIR_BYTES * count);
         for l in (0u8..).take(count) {
             let c = 1 ^ (*delta >> l) as u8 & 1;
-            let mut uniform = [0u8; 64];
-            rng.rest.fill_bytes(&mut uniform);
+            // Which of the two points came from these bytes is the choice bit.
+            let mut uniform = Zeroizing::new([0u8; 64]);
+            rng.rest.fill_bytes(uniform.as_mut_slice());
             let other = RistrettoPoint::from_uniform_bytes(&uniform).compress();
             let exponent = secret_exponent(rng);
             let chosen = (RistrettoPoint::mul_base(&exponent)

@@ -123,7 +123,7 @@ static VERIFIER: LazyLock<Secp256k1<VerifyOnly>> = LazyLock::new(Secp256k1::veri
 
 /// Verifies with libsecp256k1, by verification and by recovery, so that the recovery id is right
 /// as well.
-fn verify(
+pub(crate) fn verify(
     public_key: &[u8; 33],
     tweak: &[u8; 32],
     digest: &[u8; 32],

@@ -13,7 +13,7 @@ use crate::{Abort, Fault};
 use k256::{AffinePoint, ProjectivePoint, Scalar};
 use quoin_core::hash::{TaggedHasher, tagged};
 use quoin_core::tags::{self, Tag};
-use quoin_core::{NodeIndex, PublicCredential, Scheme, SecretBytes, cbor};
+use quoin_core::{NodeIndex, PublicCredential, Purpose, Scheme, SecretBytes, cbor};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -222,7 +222,7 @@ fn check_header<P: Params>(
     }
     // The second round of treasury keys is another protocol: to make one-round presignatures for
     // them would silently drop what their purpose promises.
-    if header.profile != Profile::Normal {
+    if header.profile != Profile::Normal || key.purpose == Purpose::Treasury {
         return Err(Fault::UnsupportedProfile);
     }
     let key_matches = header.scheme == Scheme::Ecdsa

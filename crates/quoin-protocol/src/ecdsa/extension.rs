@@ -30,8 +30,9 @@ const LANES: usize = 8;
 fn leaf_stream(hasher: &TaggedHasher, tree: u8, leaf: u8, seed: u128, out: &mut [u128]) {
     let seed = Zeroizing::new(seed.to_le_bytes());
     let both = Zeroizing::new(extend(hasher, &[&[tree], &[leaf], seed.as_slice()]));
-    let [key, iv] = halves(&both);
-    let cipher = Aes128Enc::new(&key.to_le_bytes().into());
+    let [mut key, mut iv] = halves(&both);
+    let bytes = Zeroizing::new(key.to_le_bytes());
+    let cipher = Aes128Enc::new(Block::<Aes128Enc>::from_slice(bytes.as_slice()));
     let mut counter = iv.swap_bytes();
     let mut blocks = [Block::<Aes128Enc>::default(); LANES];
     for words in out.chunks_mut(LANES) {
@@ -46,6 +47,8 @@ fn leaf_stream(hasher: &TaggedHasher, tree: u8, leaf: u8, seed: u128, out: &mut 
     }
     blocks.iter_mut().for_each(|b| (**b).zeroize());
     counter.zeroize();
+    key.zeroize();
+    iv.zeroize();
 }
 
 fn xor_into(sum: &mut [u128], words: &[u128]) {

@@ -49,6 +49,7 @@ mod self_test;
 mod testing;
 mod zero;
 
+pub(crate) use combine::verify;
 pub use combine::{CombineFault, EcdsaSignature, combine, verify_compact};
 pub use params::{Params, Production};
 pub use presignature::{Answer, Presignature, SignFault};

@@ -163,7 +163,12 @@ pub(super) fn verify<P: Params>(
     let mut shares = Zeroizing::new([Scalar::ZERO; 2]);
     let corrections = message.corrections.as_chunks::<32>().0;
     let triples = corrections.as_chunks::<COLUMNS>().0.iter().zip(gadget());
-    let own = rows.rows.iter().zip(0usize..).skip(first);
+    let own = rows
+        .rows
+        .get(first..)
+        .unwrap_or_default()
+        .iter()
+        .zip(first..);
     let own = own.zip(rows.choices(first, P::OTS));
     for (((row, n), beta), (sent, g)) in own.zip(triples) {
         let mut d = with.pads.row(n).of(*row);

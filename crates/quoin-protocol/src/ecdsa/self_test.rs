@@ -28,7 +28,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Hash of every message of the golden batch and of its first signature.
-const GOLDEN: &str = "839ba79a07871b583fb496401b9cdbde4fb53e6fe206a2024b428c859ef02df9";
+const GOLDEN: &str = "06582e737894c31bce0b8635e886aa136685c5319b4e4de137f260ffe949159a";
 
 /// The digest that the golden signature is over.
 const DIGEST: [u8; 32] = [0x51; 32];
@@ -323,7 +323,7 @@ mod tests {
     fn toy_batch_golden() {
         assert_eq!(
             hex::encode(golden_hash::<Toy>(4).unwrap()),
-            "96cb192a4ba1db1560defc043938c072a3fb77fdc4850d7d7c3fb4a1a2557b2c"
+            "125d19684ccf13b35de5f548fe74dcd15915460640ab685ab2653f75ea7b4157"
         );
     }
 }

@@ -4,7 +4,6 @@ use super::super::for_scheme;
 use super::super::wire::{CommitBody, DealBody, EchoBody};
 use super::super::{Ed25519, Model};
 use super::*;
-use crate::share::KeyPublic;
 use quoin_core::statement::Endorsement;
 use quoin_core::tags;
 
@@ -314,30 +313,80 @@ fn an_echo_with_another_share_is_refused() {
 }
 
 #[test]
-fn an_echo_that_endorses_anything_else_is_refused() {
+fn no_message_of_a_ceremony_holds_an_endorsement_of_the_key() {
+    // Whoever collects every broadcast of a ceremony must not be able to show a certificate, since
+    // the others may not have finished, let alone have stored a share.
     let cluster = Cluster::new(Scheme::Ed25519, 2, 3);
-    let honest = cluster.run(&mut |_| {});
-    let honest = honest[&node(2)].as_ref().unwrap();
-    let payload = honest.certificate.payload().to_vec();
-    let mut other = honest.share.public.clone();
-    other.threshold = 3;
-    let other = cbor::encode::<KeyPublic>(&other);
-    let sign = |tag, payload: &[u8], by: u8| {
-        Endorsement::detached(tag, payload, &cluster.identities[&node(by)]).to_bytes()
-    };
-    let endorsements = [
-        ("another record", sign(tags::KEY_CERTIFICATE, &other, 1)),
-        ("another signer", sign(tags::KEY_CERTIFICATE, &payload, 2)),
-        ("another tag", sign(tags::KEY_PREPARED, &payload, 1)),
-        ("nothing", Vec::new()),
-    ];
-    for (name, endorsement) in endorsements {
-        println!("{name}");
-        let outcomes =
-            cluster.run_edited(3, |b: &mut EchoBody| b.endorsement.clone_from(&endorsement));
-        assert_blamed(&outcomes, Fault::BadEcho);
+    let mut bodies = Vec::new();
+    let outcomes = cluster.run(&mut |history| {
+        let sent = history.last().unwrap().values().flat_map(BTreeMap::values);
+        bodies.extend(sent.map(|m| m.broadcast.clone()));
+    });
+    let public = outcomes[&node(1)].as_ref().unwrap().share.public.clone();
+    let payload = cbor::encode(&public);
+    assert_eq!(bodies.len(), 3 * 3 * 2);
+    for identity in cluster.identities.values() {
+        let endorsement = Endorsement::detached(tags::KEY_CERTIFICATE, &payload, identity);
+        for body in &bodies {
+            let signature = endorsement.signature.as_slice();
+            assert!(!body.windows(signature.len()).any(|w| w == signature));
+        }
     }
-    let right = sign(tags::KEY_CERTIFICATE, &payload, 1);
-    let outcomes = cluster.run_edited(3, |b: &mut EchoBody| b.endorsement.clone_from(&right));
-    assert!(outcomes.values().all(Result::is_ok));
+}
+
+#[test]
+fn a_cheat_that_withholds_its_echo_leaves_no_second_record_behind() {
+    // Node 1 hears everyone and finishes; the others lack its echo and have nothing to store.
+    let outcomes = Cluster::new(Scheme::Model, 2, 3).run(&mut |history| {
+        if history.len() == 3 {
+            history.last_mut().unwrap().remove(&node(1));
+        }
+    });
+    assert!(outcomes[&node(1)].is_ok());
+    assert_blamed(&outcomes, Fault::WrongParticipants);
+}
+
+/// Node 1 holds a ceremony with another header, as its own state tells it.
+fn start_apart(
+    cluster: &Cluster,
+    edit: impl FnOnce(&mut DkgParams),
+) -> BTreeMap<NodeIndex, Started> {
+    let mut started = cluster.start();
+    let mut params = cluster.params.clone();
+    edit(&mut params);
+    let apart = super::super::start(params, cluster.roster(node(1)), &mut rng(1)).unwrap();
+    started.insert(node(1), apart);
+    started
+}
+
+#[test]
+fn a_node_with_another_header_is_not_blamed_and_blames_nobody() {
+    let edits: [fn(&mut DkgParams); 3] = [
+        |p| p.charter = CharterNumber(9),
+        |p| p.boots[2].generation = Generation(99),
+        |p| p.threshold = 3,
+    ];
+    for edit in edits {
+        let cluster = Cluster::new(Scheme::Model, 2, 3);
+        let outcomes = cluster.run_from(start_apart(&cluster, edit), &mut |_| {});
+        assert_blamed(&outcomes, Fault::ContextDiffers);
+        let abort = outcomes[&node(1)].as_ref().unwrap_err();
+        assert!(
+            abort
+                .faults
+                .iter()
+                .all(|(_, fault)| *fault == Fault::ContextDiffers)
+        );
+        for outcome in outcomes.values() {
+            let class = outcome.as_ref().unwrap_err().class();
+            assert_eq!(class, crate::Class::NotAttributable);
+        }
+    }
+}
+
+#[test]
+fn a_first_broadcast_that_names_another_ceremony_is_refused_however_it_is_signed() {
+    let outcomes =
+        Cluster::new(Scheme::Model, 2, 3).run_edited(1, |b: &mut CommitBody| b.sid[0] ^= 1);
+    assert_blamed(&outcomes, Fault::ContextDiffers);
 }

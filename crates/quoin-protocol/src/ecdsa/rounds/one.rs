@@ -263,7 +263,11 @@ impl<P: Params> AwaitOffers<P> {
             &self.broadcast,
             &inbox,
         );
-        self.rng.rekey(entropy, &[&ctx1]);
+        // `ctx1` covers the broadcasts alone. Two forks of this memory that were shown different
+        // private parts must part ways too.
+        let seen = inbox.values().map(|m| m.private.as_slice());
+        let seen: Vec<&[u8]> = [ctx1.as_slice()].into_iter().chain(seen).collect();
+        self.rng.rekey(entropy, &seen);
         let mut peers = BTreeMap::new();
         let mut private = BTreeMap::new();
         for (node, peer) in std::mem::take(&mut self.peers) {

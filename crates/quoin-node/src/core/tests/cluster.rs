@@ -1,0 +1,320 @@
+//! A cluster to test with: identities, a charter, a dealt key, and requests to it.
+
+use crate::core::key_addresses;
+use quoin_api::frame::{FinishedFrame, RequestFrame, SigningHint};
+use quoin_api::statements::FinishedSignature;
+use quoin_chain::{Eip1559Fields, encode_eip1559};
+use quoin_core::cbor::{self, Version};
+use quoin_core::payload::CreateKey;
+use quoin_core::stamp::Account;
+use quoin_core::{
+    Address, Amount, AssetId, Boot, CeremonyId, Certificate, ChainId, CharterNumber, ClusterId,
+    CustodyMethod, Generation, KeyId, Lane, NodeIndex, Payload, Purpose, RequestId, Scheme, Signed,
+    SigningIdentity, Stamp, TimeMs,
+};
+use quoin_policy::{
+    Asset, Budget, Charter, GatewayEntry, Measure, Mode, NodeEntry, Principal, Scope,
+};
+use quoin_protocol::dkg::{DkgParams, deal_for_tests};
+use quoin_protocol::{KeyPublic, KeyShare};
+use rand_core::CryptoRngCore;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+const CHAIN: u64 = 31_337;
+/// When every test begins: a time that looks like one.
+pub(super) const BEGIN: TimeMs = TimeMs(1_800_000_000_000);
+/// Where the trader may send.
+pub(super) const FRIEND: [u8; 20] = [0x11; 20];
+/// Where the trader may send after an hour.
+pub(super) const SLOW: [u8; 20] = [0x22; 20];
+/// Where nobody may send.
+pub(super) const STRANGER: [u8; 20] = [0x66; 20];
+/// How long requests live.
+pub(super) const LIFE_MS: u64 = 48 * 60 * 60 * 1000;
+
+pub(super) fn node(index: u8) -> NodeIndex {
+    NodeIndex::new(index).unwrap()
+}
+
+/// What differs between clusters.
+#[derive(Clone, Copy)]
+pub(super) struct Shape {
+    pub(super) nodes: u8,
+    pub(super) threshold: u8,
+    pub(super) f_tol: u8,
+    /// How many requests the budget admits in all.
+    pub(super) cap: u64,
+    /// The purpose of the key.
+    pub(super) purpose: Purpose,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self {
+            nodes: 3,
+            threshold: 2,
+            f_tol: 0,
+            cap: 100,
+            purpose: Purpose::Trading,
+        }
+    }
+}
+
+/// A request: a signed stamp and its payload.
+#[derive(Clone)]
+pub(super) struct Work {
+    pub(super) id: RequestId,
+    pub(super) stamp: Vec<u8>,
+    pub(super) payload: Payload,
+}
+
+impl Work {
+    pub(super) fn frame(&self, signing: Option<SigningHint>) -> RequestFrame {
+        RequestFrame {
+            attempt: 1,
+            stamp: self.stamp.clone(),
+            payload: cbor::encode(&self.payload),
+            approvals: Vec::new(),
+            signing,
+        }
+    }
+
+    pub(super) fn finished(&self, signature: &FinishedSignature) -> FinishedFrame {
+        FinishedFrame {
+            stamp: self.stamp.clone(),
+            payload: cbor::encode(&self.payload),
+            signature: cbor::encode(signature),
+        }
+    }
+}
+
+pub(super) struct Cluster {
+    pub(super) genesis: Certificate<Charter>,
+    pub(super) id: ClusterId,
+    pub(super) identities: BTreeMap<NodeIndex, Arc<SigningIdentity>>,
+    pub(super) trader: SigningIdentity,
+    /// Two of three certify a charter.
+    pub(super) governors: Vec<SigningIdentity>,
+    pub(super) key: KeyPublic,
+    pub(super) certificate: Certificate<KeyPublic>,
+    pub(super) shares: BTreeMap<NodeIndex, KeyShare>,
+    pub(super) account: Account,
+    purpose: Purpose,
+}
+
+impl Cluster {
+    pub(super) fn build(shape: Shape, rng: &mut dyn CryptoRngCore) -> Self {
+        let identities: BTreeMap<_, _> = (1..=shape.nodes)
+            .map(|n| (node(n), Arc::new(SigningIdentity::generate(rng))))
+            .collect();
+        let trader = SigningIdentity::generate(rng);
+        let governors: Vec<_> = (0..3).map(|_| SigningIdentity::generate(rng)).collect();
+        let mut genesis = Certificate::unsigned(charter(shape, &identities, &trader, &governors));
+        identities.values().for_each(|i| genesis.endorse(i));
+        governors.iter().for_each(|g| genesis.endorse(g));
+        let id = genesis.unverified().cluster_id();
+        let params = DkgParams {
+            cluster: id,
+            charter: CharterNumber(0),
+            ceremony: CeremonyId([7; 16]),
+            key: KeyId([7; 16]),
+            name: "desk".parse().unwrap(),
+            scheme: Scheme::Model,
+            purpose: shape.purpose,
+            threshold: shape.threshold,
+            boots: identities.keys().map(|n| first_boot(*n)).collect(),
+        };
+        let (shares, certificate) = deal_for_tests(&params, &identities, rng).unwrap();
+        let key = certificate.unverified().clone();
+        let mut addresses = key_addresses(&key).into_iter();
+        let address = addresses.find(|a| a.to_evm().is_some()).unwrap();
+        Self {
+            genesis,
+            id,
+            identities,
+            trader,
+            governors,
+            key,
+            certificate,
+            shares,
+            account: Account {
+                chain: ChainId::Evm(CHAIN),
+                address,
+            },
+            purpose: shape.purpose,
+        }
+    }
+
+    pub(super) fn transfer(&self, nonce: u64, to: [u8; 20], value: u64) -> Payload {
+        Payload::EvmTransaction(encode_eip1559(&Eip1559Fields {
+            chain_id: CHAIN,
+            nonce,
+            max_priority_fee_per_gas: 1,
+            max_fee_per_gas: 100,
+            gas_limit: 21_000,
+            to: Some(to),
+            value: Amount::from(value),
+            data: Vec::new(),
+        }))
+    }
+
+    /// A stamp by the trader, not signed yet.
+    pub(super) fn stamp(&self, id: u8, payload: &Payload) -> Stamp {
+        Stamp {
+            version: Version,
+            cluster: self.id,
+            charter_number_floor: CharterNumber(0),
+            charter_hash_floor: self.genesis.unverified().hash(),
+            principal: "trader".parse().unwrap(),
+            credential: self.trader.id(),
+            custody: CustodyMethod::Mpc,
+            key: Some(self.key.key),
+            account: self.account.clone(),
+            purpose: self.purpose,
+            payload_hash: payload.hash(),
+            request_id: RequestId([id; 16]),
+            not_after: BEGIN.plus(LIFE_MS),
+        }
+    }
+
+    pub(super) fn signed(&self, stamp: Stamp, payload: Payload) -> Work {
+        Work {
+            id: stamp.request_id,
+            stamp: Signed::sign(stamp, &self.trader).to_bytes(),
+            payload,
+        }
+    }
+
+    /// A transfer of the trader's, of a value that no other request id has.
+    pub(super) fn pay(&self, id: u8, nonce: u64, to: [u8; 20]) -> Work {
+        let payload = self.transfer(nonce, to, u64::from(id));
+        self.signed(self.stamp(id, &payload), payload)
+    }
+
+    /// A request of the trader's for a new key.
+    pub(super) fn make_key(&self, id: u8, name: &str) -> Work {
+        let payload = Payload::CreateKey(CreateKey {
+            name: name.parse().unwrap(),
+            scheme: Scheme::Model,
+            purpose: Purpose::Trading,
+        });
+        let mut stamp = self.stamp(id, &payload);
+        stamp.key = None;
+        stamp.purpose = Purpose::Trading;
+        stamp.account = Account {
+            chain: ChainId::Quoin,
+            address: crate::core::CLUSTER_ACCOUNT.parse::<Address>().unwrap(),
+        };
+        self.signed(stamp, payload)
+    }
+
+    pub(super) fn budget(&self) -> &Budget {
+        &self.genesis.unverified().budgets[0]
+    }
+
+    /// The charter after `current`, under another name and not signed.
+    pub(super) fn next_charter(&self, current: &Charter, name: &str) -> Charter {
+        Charter {
+            name: name.to_owned(),
+            number: CharterNumber(current.number.0 + 1),
+            cluster: Some(self.id),
+            previous: Some(current.hash()),
+            ..current.clone()
+        }
+    }
+
+    /// A charter with the signatures of the first `count` governors.
+    pub(super) fn certified(&self, charter: Charter, count: usize) -> Certificate<Charter> {
+        let mut certificate = Certificate::unsigned(charter);
+        for governor in self.governors.iter().take(count) {
+            certificate.endorse(governor);
+        }
+        certificate
+    }
+}
+
+pub(super) fn first_boot(node: NodeIndex) -> Boot {
+    Boot {
+        node,
+        lane: Lane(0),
+        generation: Generation(1),
+    }
+}
+
+fn charter(
+    shape: Shape,
+    nodes: &BTreeMap<NodeIndex, Arc<SigningIdentity>>,
+    trader: &SigningIdentity,
+    governors: &[SigningIdentity],
+) -> Charter {
+    let entry = |(index, identity): (&NodeIndex, &Arc<SigningIdentity>)| NodeEntry {
+        index: *index,
+        credential: identity.public(),
+        tls_key_hash: [index.get(); 32],
+        operator: "test".to_owned(),
+    };
+    let principal = |id: &str, role: &str, identity: &SigningIdentity| Principal {
+        id: id.parse().unwrap(),
+        roles: vec![role.parse().unwrap()],
+        credentials: vec![identity.public()],
+        expires: TimeMs(u64::MAX),
+    };
+    let mut principals = vec![principal("trader", "desk", trader)];
+    let names = ["alice", "bob", "carol"];
+    let seats = names.iter().zip(governors);
+    principals.extend(seats.map(|(name, g)| principal(name, "governor", g)));
+    Charter {
+        version: Version,
+        name: "test".to_owned(),
+        number: CharterNumber(0),
+        cluster: None,
+        previous: None,
+        nodes: nodes.iter().map(entry).collect(),
+        threshold: shape.threshold,
+        f_tol: shape.f_tol,
+        dangerous_disjoint_signers: false,
+        gateways: vec![GatewayEntry {
+            id: "gateway".parse().unwrap(),
+            tls_key_hash: [99; 32],
+        }],
+        principals,
+        governor_quorum: 2,
+        budgets: vec![Budget {
+            id: "requests".parse().unwrap(),
+            scope: Scope::Org,
+            measure: Measure::Count,
+            cap: Amount::from(shape.cap),
+            window_ms: 24 * 60 * 60 * 1000,
+            mode: Mode::Strict,
+        }],
+        assets: vec![Asset {
+            asset: AssetId {
+                chain: ChainId::Evm(CHAIN),
+                token: None,
+            },
+            symbol: "ETH".to_owned(),
+            decimals: 18,
+        }],
+        book: Vec::new(),
+        policies: policies(),
+    }
+}
+
+fn policies() -> String {
+    let pay = |id: &str, annotation: &str, to: [u8; 20]| {
+        format!(
+            "@id(\"{id}\")\n{annotation}permit (principal == Principal::\"trader\", action == \
+             Action::\"transfer\", resource)\nwhen {{ context.to == \"{}\" }};\n",
+            Address::evm(to)
+        )
+    };
+    [
+        pay("pay-friend", "", FRIEND),
+        pay("pay-slowly", "@delay(\"1h\")\n", SLOW),
+        "@id(\"make-keys\")\npermit (principal == Principal::\"trader\", action == \
+         Action::\"create_key\", resource);\n"
+            .to_owned(),
+    ]
+    .concat()
+}

@@ -1,0 +1,492 @@
+//! Cores in memory: frames arrive in order, jobs run at once, disks are durable when the test says.
+//!
+//! A test may hold back `Event::Durable` of a node, keep its jobs, drop frames, cut nodes off and
+//! kill them. Records and frames go through their bytes, so both encodings are exercised.
+
+use super::cluster::{BEGIN, Cluster, Shape, Work, first_boot, node};
+use crate::core::{
+    Alarm, Effect, Event, Job, JobId, JobResult, KeyRecord, Node, NodeConfig, Peer, PoolSizes,
+    Record, Recovered, Ticket,
+};
+use quoin_api::Frame;
+use quoin_api::frame::{LeaseRequest, Opaque, Reply, SigningHint};
+use quoin_api::statements::{Answer, FinishedSignature, Head};
+use quoin_core::cbor::{self, Version};
+use quoin_core::hash::tagged;
+use quoin_core::{
+    GatewayId, HeadHash, Lane, NodeIndex, PresignatureId, SecretBytes, Signed, SignerSet, TimeMs,
+    tags,
+};
+use quoin_protocol::combine;
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// What a test drops on its way: from, to, frame.
+pub(super) type Filter = fn(NodeIndex, NodeIndex, &Frame) -> bool;
+
+struct Entry {
+    ticket: Ticket,
+    at: TimeMs,
+    bytes: Vec<u8>,
+    secrets: Vec<(String, SecretBytes<32>)>,
+}
+
+/// One node with what belongs to its host.
+#[derive(Default)]
+pub(super) struct Host {
+    pub(super) core: Option<Node>,
+    durable: Vec<Entry>,
+    pending: Vec<Entry>,
+    /// Whether writes stay pending.
+    pub(super) hold: bool,
+    /// Whether jobs are kept instead of run.
+    pub(super) keep_jobs: bool,
+    pub(super) jobs: Vec<(JobId, Job)>,
+    /// How many jobs the core asked for.
+    pub(super) jobs_asked: usize,
+    /// How far the host's clock runs ahead.
+    pub(super) ahead_ms: u64,
+    pub(super) sent: Vec<(Peer, Frame)>,
+    pub(super) alarms: Vec<Alarm>,
+    life: u64,
+}
+
+impl Host {
+    pub(super) fn core(&self) -> &Node {
+        self.core.as_ref().unwrap()
+    }
+
+    pub(super) fn records(&self) -> Vec<(TimeMs, Record)> {
+        let read = |e: &Entry| (e.at, Record::from_bytes(&e.bytes).unwrap());
+        self.durable.iter().map(read).collect()
+    }
+
+    /// What is written but not durable.
+    pub(super) fn unsynced(&self) -> Vec<Record> {
+        let read = |e: &Entry| Record::from_bytes(&e.bytes).unwrap();
+        self.pending.iter().map(read).collect()
+    }
+
+    /// The head after the first `count` durable records.
+    pub(super) fn head(&self, count: usize) -> Head {
+        let mut head = Head {
+            seq: 0,
+            hash: HeadHash([0; 32]),
+        };
+        for entry in self.durable.iter().take(count) {
+            head = Head {
+                seq: head.seq + 1,
+                hash: HeadHash(tagged(tags::JOURNAL, &[head.hash.as_bytes(), &entry.bytes])),
+            };
+        }
+        head
+    }
+
+    fn shares(&self) -> BTreeMap<String, SecretBytes<32>> {
+        let secrets = self.durable.iter().flat_map(|e| &e.secrets);
+        secrets
+            .map(|(label, secret)| (label.clone(), secret.duplicate_secret()))
+            .collect()
+    }
+
+    fn write(&mut self, at: TimeMs, ticket: Ticket, record: &Record) {
+        self.pending.push(Entry {
+            ticket,
+            at,
+            bytes: record.to_bytes(),
+            secrets: Vec::new(),
+        });
+    }
+}
+
+struct Flight {
+    from: (NodeIndex, u64),
+    to: (NodeIndex, u64),
+    frame: Frame,
+}
+
+pub(super) struct Net {
+    pub(super) cluster: Cluster,
+    pub(super) hosts: BTreeMap<NodeIndex, Host>,
+    pub(super) now: TimeMs,
+    pub(super) rng: ChaCha20Rng,
+    queue: VecDeque<Flight>,
+    /// Nodes that no frame of another node reaches, and whose frames reach none.
+    pub(super) cut_off: BTreeSet<NodeIndex>,
+    pub(super) filter: Option<Filter>,
+    pub(super) pool: PoolSizes,
+}
+
+pub(super) fn gateway() -> Peer {
+    Peer::Gateway(gateway_id())
+}
+
+pub(super) fn gateway_id() -> GatewayId {
+    "gateway".parse().unwrap()
+}
+
+impl Net {
+    /// A cluster whose nodes are all off, with the key on each disk.
+    pub(super) fn off(shape: Shape) -> Self {
+        let mut rng = ChaCha20Rng::seed_from_u64(7);
+        let cluster = Cluster::build(shape, &mut rng);
+        let mut hosts = BTreeMap::new();
+        for (index, share) in &cluster.shares {
+            let mut host = Host::default();
+            let pending = Record::KeyPending(KeyRecord {
+                key: cluster.key.key,
+                public: Opaque(cbor::encode(&cluster.key)),
+                boot: first_boot(*index),
+            });
+            host.write(BEGIN, Ticket(1), &pending);
+            let label = format!("share/{}/{}", cluster.key.key, cluster.key.epoch.0);
+            let secret = share.secret.duplicate_secret();
+            host.pending[0].secrets.push((label, secret));
+            let active = Record::KeyActive {
+                key: cluster.key.key,
+                certificate: Opaque(cluster.certificate.to_bytes()),
+            };
+            host.write(BEGIN, Ticket(2), &active);
+            host.durable = std::mem::take(&mut host.pending);
+            hosts.insert(*index, host);
+        }
+        Self {
+            cluster,
+            hosts,
+            now: BEGIN,
+            rng,
+            queue: VecDeque::new(),
+            cut_off: BTreeSet::new(),
+            filter: None,
+            pool: PoolSizes { low: 6, batch: 8 },
+        }
+    }
+
+    /// A cluster whose nodes are all up and have heard of each other.
+    pub(super) fn with(shape: Shape) -> Self {
+        let mut net = Self::off(shape);
+        net.start_all();
+        net
+    }
+
+    pub(super) fn start_all(&mut self) {
+        let all: Vec<_> = self.hosts.keys().copied().collect();
+        all.into_iter().for_each(|n| self.start(n));
+    }
+
+    /// A default cluster with full pools.
+    pub(super) fn calm() -> Self {
+        let mut net = Self::with(Shape::default());
+        net.advance(1_000);
+        net
+    }
+
+    pub(super) fn host(&mut self, index: u8) -> &mut Host {
+        self.hosts.get_mut(&node(index)).unwrap()
+    }
+
+    pub(super) fn core(&self, index: u8) -> &Node {
+        self.hosts[&node(index)].core()
+    }
+
+    /// What a node would be rebuilt from with the first `count` of its durable records.
+    pub(super) fn recovered(&self, index: u8, count: usize) -> Recovered {
+        let host = &self.hosts[&node(index)];
+        Recovered {
+            config: NodeConfig {
+                build: "test".to_owned(),
+                ecdsa_pool: self.pool,
+                schnorr_pool: self.pool,
+                dangerous_model_scheme: true,
+            },
+            identity: Arc::clone(&self.cluster.identities[&node(index)]),
+            genesis: self.cluster.genesis.clone(),
+            lane: Lane(0),
+            records: host.records().into_iter().take(count).collect(),
+            head: host.head(count),
+            shares: host.shares(),
+        }
+    }
+
+    /// Starts a node from its disk and connects it; its boot record is durable first.
+    pub(super) fn start(&mut self, index: NodeIndex) {
+        let mut effects = Vec::new();
+        let recovered = self.recovered(index.get(), usize::MAX);
+        let core = Node::recover(recovered, &mut effects).unwrap();
+        let now = self.now;
+        let host = self.hosts.get_mut(&index).unwrap();
+        host.core = Some(core);
+        host.life += 1;
+        for effect in effects {
+            if let Effect::Persist(ticket, record, _) = effect {
+                host.write(now, ticket, &record);
+            }
+        }
+        self.sync(index);
+        self.feed(index, Event::Connected(gateway()));
+        for other in self.up().into_iter().filter(|o| *o != index) {
+            self.feed(index, Event::Connected(Peer::Node(other)));
+            self.feed(other, Event::Connected(Peer::Node(index)));
+        }
+        self.settle();
+    }
+
+    /// Kills a node; what was not durable is gone.
+    pub(super) fn crash(&mut self, index: u8) {
+        let host = self.host(index);
+        host.core = None;
+        host.pending.clear();
+        host.jobs.clear();
+        host.hold = false;
+        host.keep_jobs = false;
+        for other in self.up() {
+            self.feed(other, Event::Disconnected(Peer::Node(node(index))));
+        }
+        self.settle();
+    }
+
+    pub(super) fn restart(&mut self, index: u8) {
+        self.crash(index);
+        self.start(node(index));
+    }
+
+    fn up(&self) -> Vec<NodeIndex> {
+        let up = self.hosts.iter().filter(|(_, h)| h.core.is_some());
+        up.map(|(index, _)| *index).collect()
+    }
+
+    /// Hands an event to a node and carries out what it asks for.
+    pub(super) fn feed(&mut self, index: NodeIndex, event: Event) {
+        let now = self.now;
+        let host = self.hosts.get_mut(&index).unwrap();
+        let Some(core) = host.core.as_mut() else {
+            return;
+        };
+        let mut effects = Vec::new();
+        core.handle(now.plus(host.ahead_ms), event, &mut effects);
+        for effect in effects {
+            self.carry_out(index, effect);
+        }
+    }
+
+    fn carry_out(&mut self, index: NodeIndex, effect: Effect) {
+        let now = self.now;
+        let host = self.hosts.get_mut(&index).unwrap();
+        match effect {
+            Effect::Persist(ticket, record, secrets) => {
+                host.write(now, ticket, &record);
+                host.pending.last_mut().unwrap().secrets = secrets;
+            }
+            Effect::Send(to, frame) => {
+                host.sent.push((to.clone(), frame.clone()));
+                let from = (index, host.life);
+                if let Peer::Node(to) = to {
+                    let to = (to, self.hosts[&to].life);
+                    self.queue.push_back(Flight { from, to, frame });
+                }
+            }
+            Effect::Compute(id, job) => {
+                host.jobs_asked += 1;
+                host.jobs.push((id, job));
+            }
+            Effect::Alarm(alarm) => host.alarms.push(alarm),
+        }
+    }
+
+    /// Delivers, computes and syncs until nothing is left to do.
+    pub(super) fn settle(&mut self) {
+        for _ in 0..100_000 {
+            if let Some(flight) = self.queue.pop_front() {
+                self.deliver(flight);
+                continue;
+            }
+            let busy: Vec<_> = self.up().into_iter().filter(|n| self.work(*n)).collect();
+            if busy.is_empty() {
+                return;
+            }
+        }
+        panic!("the cluster does not come to rest");
+    }
+
+    fn deliver(&mut self, flight: Flight) {
+        let Flight { from, to, frame } = flight;
+        let cut = self.cut_off.contains(&from.0) || self.cut_off.contains(&to.0);
+        // A frame does not outlive the connection that it was sent on.
+        let stale = self.hosts[&from.0].life != from.1 || self.hosts[&to.0].life != to.1;
+        let dropped = self.filter.is_some_and(|drops| drops(from.0, to.0, &frame));
+        if !cut && !stale && !dropped {
+            let frame = Frame::from_bytes(&frame.to_bytes()).unwrap();
+            self.feed(to.0, Event::Frame(Peer::Node(from.0), frame));
+        }
+    }
+
+    /// Runs the jobs of a node and makes its writes durable; whether there was anything to do.
+    fn work(&mut self, index: NodeIndex) -> bool {
+        let host = self.hosts.get_mut(&index).unwrap();
+        let jobs = if host.keep_jobs {
+            Vec::new()
+        } else {
+            std::mem::take(&mut host.jobs)
+        };
+        let sync = !host.hold && !host.pending.is_empty();
+        let busy = sync || !jobs.is_empty();
+        for (id, job) in jobs {
+            let result = job.run(&mut self.rng);
+            self.feed(index, Event::Computed(id, result));
+        }
+        if sync {
+            self.sync(index);
+        }
+        busy
+    }
+
+    /// Makes everything that a node wrote durable, and tells it.
+    pub(super) fn sync(&mut self, index: NodeIndex) {
+        let host = self.hosts.get_mut(&index).unwrap();
+        let Some(last) = host.pending.last().map(|e| e.ticket) else {
+            return;
+        };
+        host.durable.append(&mut host.pending);
+        let head = host.head(usize::MAX);
+        self.feed(index, Event::Durable(last, head));
+    }
+
+    /// Lets a node whose writes were held back go on.
+    pub(super) fn release(&mut self, index: u8) {
+        self.host(index).hold = false;
+        self.settle();
+    }
+
+    /// Answers the oldest kept job of a node in its place.
+    pub(super) fn compute(&mut self, index: u8, result: JobResult) {
+        let (id, _) = self.host(index).jobs.remove(0);
+        self.feed(node(index), Event::Computed(id, result));
+    }
+
+    /// Lets time pass in ticks of 100 ms.
+    pub(super) fn advance(&mut self, ms: u64) {
+        for _ in 0..ms.div_ceil(100) {
+            self.jump(100);
+        }
+    }
+
+    /// Lets time pass in one tick.
+    pub(super) fn jump(&mut self, ms: u64) {
+        self.now = self.now.plus(ms);
+        for index in self.up() {
+            self.feed(index, Event::Tick);
+        }
+        self.settle();
+    }
+
+    /// A frame from the gateway to a node.
+    pub(super) fn gateway_says(&mut self, index: u8, frame: Frame) {
+        let frame = Frame::from_bytes(&frame.to_bytes()).unwrap();
+        self.feed(node(index), Event::Frame(gateway(), frame));
+        self.settle();
+    }
+
+    /// A frame from one node to another that the first did not send.
+    pub(super) fn node_says(&mut self, from: u8, to: u8, frame: Frame) {
+        let event = Event::Frame(Peer::Node(node(from)), frame);
+        self.feed(node(to), event);
+        self.settle();
+    }
+
+    /// The replies that a node has sent to the gateway since the last call.
+    pub(super) fn replies(&mut self, index: u8) -> Vec<Reply> {
+        let sent = std::mem::take(&mut self.host(index).sent);
+        let replies = sent.into_iter().filter_map(|(to, frame)| match frame {
+            Frame::Reply(reply) if to == gateway() => Some(reply.reply),
+            _ => None,
+        });
+        replies.collect()
+    }
+
+    /// Asks a node to sign with a presignature, and gives its only reply, if there is one by now.
+    pub(super) fn ask(
+        &mut self,
+        index: u8,
+        work: &Work,
+        signers: &SignerSet,
+        presignature: PresignatureId,
+    ) -> Option<Reply> {
+        self.replies(index);
+        let hint = SigningHint {
+            set: signers.clone(),
+            presignature,
+        };
+        self.gateway_says(index, Frame::Request(work.frame(Some(hint))));
+        let mut replies = self.replies(index);
+        assert!(replies.len() <= 1, "{replies:?}");
+        replies.pop()
+    }
+
+    /// Leases presignatures from the lowest-index node of a set.
+    pub(super) fn lease(&mut self, signers: &SignerSet, want: u16) -> Vec<PresignatureId> {
+        let lender = signers.lowest().get();
+        self.host(lender).sent.clear();
+        let request = LeaseRequest {
+            key: self.cluster.key.key,
+            set: signers.clone(),
+            want,
+        };
+        self.gateway_says(lender, Frame::LeaseRequest(request));
+        let sent = std::mem::take(&mut self.host(lender).sent);
+        let grant = sent.into_iter().find_map(|(_, frame)| match frame {
+            Frame::LeaseGrant(grant) => Some(grant.ids),
+            _ => None,
+        });
+        grant.unwrap()
+    }
+
+    /// Asks all of a set and combines their answers.
+    pub(super) fn sign(&mut self, work: &Work, signers: &SignerSet) -> FinishedSignature {
+        let presignature = self.lease(signers, 1)[0];
+        let mut answers = Vec::new();
+        for signer in signers.iter() {
+            let reply = self.ask(signer.get(), work, signers, presignature);
+            let answer = answer(&reply);
+            let partial = combine::Answer {
+                view: answer.view,
+                body: answer.partial,
+            };
+            answers.push((signer, partial));
+        }
+        let key = &self.cluster.key;
+        let decoded =
+            quoin_chain::decode(&work.payload, &self.cluster.account, key.scheme).unwrap();
+        let made = combine::finish(key, signers, decoded.digest(), &answers).unwrap();
+        FinishedSignature {
+            version: Version,
+            request_id: work.id,
+            key: key.key,
+            scheme: key.scheme,
+            signature: made.signature,
+            recovery_id: made.recovery_id,
+        }
+    }
+
+    /// How much of the budget a node has co-signed, and how much it knows to be spent.
+    pub(super) fn spent(&self, index: u8) -> (u64, u64) {
+        let (core, budget) = (self.core(index), self.cluster.budget());
+        let number = |amount: Option<quoin_core::Amount>| amount.unwrap().to_i64().unwrap() as u64;
+        (
+            number(core.ledger.spent_own(budget, self.now)),
+            number(core.ledger.spent(budget, self.now)),
+        )
+    }
+}
+
+/// The statement inside a reply that must be an answer.
+pub(super) fn answer(reply: &Option<Reply>) -> Answer {
+    match reply {
+        Some(Reply::Answer(bytes)) => Signed::<Answer>::from_bytes(bytes)
+            .unwrap()
+            .unverified()
+            .clone(),
+        other => panic!("no answer: {other:?}"),
+    }
+}

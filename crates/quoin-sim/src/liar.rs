@@ -1,0 +1,153 @@
+//! Nodes in an attacker's hands: they hold their real shares and identities, and lie.
+//!
+//! A malicious node runs the honest core, so that it gets as deep into every protocol as an
+//! attacker would, and its shell alters what the core sends. Whatever it could sign by itself it
+//! is taken to have signed: see [`crate::checks`].
+
+use crate::faults::below;
+use crate::network::Place;
+use crate::setup::Cluster;
+use crate::world::World;
+use quoin_api::Frame;
+use quoin_api::frame::{Reply, ReplyFrame};
+use quoin_api::statements::{Answer, Head, Heartbeat};
+use quoin_core::{BatchHash, HeadHash, NodeIndex, PresignatureId, Signed, SigningIdentity, TimeMs};
+use rand_core::RngCore;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Who lies.
+pub(crate) struct Liars {
+    pub(crate) nodes: BTreeSet<NodeIndex>,
+}
+
+impl Liars {
+    pub(crate) fn draw(count: u8, cluster: &Cluster, rng: &mut dyn RngCore) -> Self {
+        let all: Vec<NodeIndex> = cluster.nodes.keys().copied().collect();
+        let first = below(rng, all.len() as u64) as usize;
+        let chosen = all.iter().cycle().skip(first).take(usize::from(count));
+        Self {
+            nodes: chosen.copied().collect(),
+        }
+    }
+}
+
+impl World {
+    /// What a malicious node sends in place of `frame`.
+    pub(crate) fn lie(&mut self, node: NodeIndex, to: Place, frame: Frame) -> Vec<(Place, Frame)> {
+        let Some(identity) = self.cluster.nodes.get(&node).map(Arc::clone) else {
+            return Vec::new();
+        };
+        self.counts.lies += 1;
+        let mut sent = Vec::new();
+        match frame {
+            Frame::Reply(reply) => {
+                let reply = self.false_reply(node, &identity, reply);
+                sent.extend(reply.map(|r| (to, Frame::Reply(r))));
+            }
+            Frame::Heartbeat(bytes) => {
+                sent.push((to, self.false_beat(&identity, bytes)));
+            }
+            Frame::Session(mut session) => {
+                if below(&mut self.rng, 6) == 0 {
+                    let place = below(&mut self.rng, session.message.len() as u64) as usize;
+                    if let Some(byte) = session.message.get_mut(place) {
+                        *byte ^= 1;
+                    }
+                }
+                sent.push((to, Frame::Session(session)));
+            }
+            Frame::LeaseGrant(mut grant) if below(&mut self.rng, 3) == 0 => {
+                grant.ids = vec![PresignatureId {
+                    batch: BatchHash([5; 32]),
+                    index: 1,
+                }];
+                sent.push((to, Frame::LeaseGrant(grant)));
+            }
+            other => sent.push((to, other)),
+        }
+        if below(&mut self.rng, 6) == 0 {
+            let whom = self.some_node().map(Place::Node);
+            let extra = self.unasked(node, &identity);
+            sent.extend(whom.zip(extra));
+        }
+        sent
+    }
+
+    /// A wrong partial signature, a denial of what was permitted, garbage, silence, or the truth.
+    fn false_reply(
+        &mut self,
+        node: NodeIndex,
+        identity: &SigningIdentity,
+        mut reply: ReplyFrame,
+    ) -> Option<ReplyFrame> {
+        let Reply::Answer(bytes) = &reply.reply else {
+            return (below(&mut self.rng, 8) > 0).then_some(reply);
+        };
+        match below(&mut self.rng, 6) {
+            0 => {
+                let signed = Signed::<Answer>::from_bytes(bytes).ok()?;
+                let mut answer = signed.unverified().clone();
+                if let Some(last) = answer.partial.last_mut() {
+                    *last ^= 1;
+                }
+                reply.reply = Reply::Answer(Signed::sign(answer, identity).to_bytes());
+            }
+            1 => {
+                let Some(Frame::Tombstone(denial)) = self.tombstone_by(node, Some(identity)) else {
+                    return None;
+                };
+                reply.reply = Reply::Denied(denial);
+            }
+            2 => reply.reply = Reply::Answer(vec![0; 40]),
+            3 => reply.reply = Reply::AlreadySigned(vec![1; 40]),
+            4 => return None,
+            _ => {}
+        }
+        Some(reply)
+    }
+
+    /// A heartbeat with another time, journal or charter than the node has.
+    fn false_beat(&mut self, identity: &SigningIdentity, bytes: Vec<u8>) -> Frame {
+        let Ok(beat) = Signed::<Heartbeat>::from_bytes(&bytes) else {
+            return Frame::Heartbeat(bytes);
+        };
+        let mut beat = beat.unverified().clone();
+        match below(&mut self.rng, 4) {
+            0 => beat.at = TimeMs(beat.at.0 + LIE_MS_MAX),
+            1 => beat.at = TimeMs(beat.at.0 - LIE_MS_MAX),
+            2 => {
+                beat.head = Head {
+                    seq: beat.head.seq + below(&mut self.rng, 100),
+                    hash: HeadHash([8; 32]),
+                }
+            }
+            _ => beat.charter_hash = quoin_core::CharterHash([8; 32]),
+        }
+        Frame::Heartbeat(Signed::sign(beat, identity).to_bytes())
+    }
+
+    /// Forged statements of others, statements about others' requests, and old frames.
+    fn unasked(&mut self, node: NodeIndex, identity: &SigningIdentity) -> Option<Frame> {
+        match below(&mut self.rng, 4) {
+            0 => self.false_finished(),
+            1 => self.tombstone_by(node, Some(identity)),
+            2 => {
+                let Frame::Heartbeat(bytes) = self.some_kept()? else {
+                    return None;
+                };
+                let mut beat = Signed::<Heartbeat>::from_bytes(&bytes)
+                    .ok()?
+                    .unverified()
+                    .clone();
+                beat.counter += 1_000;
+                beat.boot.generation.0 += 10;
+                Some(Frame::Heartbeat(Signed::sign(beat, identity).to_bytes()))
+            }
+            _ => self.some_kept(),
+        }
+    }
+}
+
+/// How far a malicious node's heartbeats are off: an hour.
+const LIE_MS_MAX: u64 = 3_600_000;

@@ -1,0 +1,85 @@
+//! What must never happen, and did.
+
+use quoin_core::{NodeIndex, PresignatureId, RequestId};
+
+/// Something that must never happen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Violation {
+    /// Invariant 1: a partial signature left before its record was durable.
+    AnsweredBeforeDurable(NodeIndex, PresignatureId),
+    /// Invariant 2: one presignature answered for two views.
+    PresignatureReused(NodeIndex, PresignatureId),
+    /// Invariant 2: two answers gave a share away.
+    ShareExtracted(NodeIndex),
+    /// Invariant 3: an honest node signed what the policy does not permit.
+    SignedAgainstPolicy(RequestId),
+    /// Invariant 4: more was signed than the budget admits.
+    OverBudget(u64, u64),
+    /// Invariant 5: one request id, two payloads.
+    TwoPayloads(RequestId),
+    /// Invariant 5: one request id, two finished signatures in one journal or from one gateway.
+    TwoSignatures(RequestId),
+    /// Invariant 5: one slot, two payments.
+    SlotFilledTwice(u64),
+    /// Invariant 6: a signature was returned that does not verify.
+    DoesNotVerify(RequestId),
+    /// Invariant 7: a node's boot, charter or journal went back or changed.
+    WentBack(NodeIndex),
+    /// A node permitted something although its clock differs from its peers'.
+    SignedWithWrongClock(NodeIndex),
+    /// A node could not be rebuilt from its own journal.
+    NotRecovered(NodeIndex, String),
+    /// A key was announced that not all nodes have certified.
+    BadCertificate(String),
+    /// Invariant 10: a request had no answer after the faults stopped.
+    NoRecovery(String),
+}
+
+impl Violation {
+    /// The invariant of the design's section 5 that was broken.
+    #[must_use]
+    pub const fn invariant(&self) -> u8 {
+        match self {
+            Self::AnsweredBeforeDurable(..) => 1,
+            Self::PresignatureReused(..) | Self::ShareExtracted(_) => 2,
+            Self::SignedAgainstPolicy(_) | Self::SignedWithWrongClock(_) => 3,
+            Self::OverBudget(..) => 4,
+            Self::TwoPayloads(_) | Self::TwoSignatures(_) | Self::SlotFilledTwice(_) => 5,
+            Self::DoesNotVerify(_) => 6,
+            Self::WentBack(_) => 7,
+            Self::NotRecovered(..) | Self::BadCertificate(_) => 8,
+            Self::NoRecovery(_) => 10,
+        }
+    }
+}
+
+impl std::fmt::Display for Violation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::AnsweredBeforeDurable(n, id) => {
+                write!(
+                    f,
+                    "node {n} answered with presignature {} before its record",
+                    id.index
+                )
+            }
+            Self::PresignatureReused(n, id) => {
+                write!(f, "node {n} used presignature {} for two views", id.index)
+            }
+            Self::ShareExtracted(n) => write!(f, "the share of node {n} can be computed"),
+            Self::SignedAgainstPolicy(id) => write!(f, "request {id} was signed against policy"),
+            Self::OverBudget(signed, cap) => write!(f, "{signed} signed, the budget admits {cap}"),
+            Self::TwoPayloads(id) => write!(f, "request {id} has two payloads"),
+            Self::TwoSignatures(id) => write!(f, "request {id} has two signatures"),
+            Self::SlotFilledTwice(nonce) => write!(f, "nonce {nonce} has two payments"),
+            Self::DoesNotVerify(id) => write!(f, "the signature of {id} does not verify"),
+            Self::WentBack(n) => write!(f, "node {n} shows an older state than before"),
+            Self::SignedWithWrongClock(n) => {
+                write!(f, "node {n} permits although its clock is wrong")
+            }
+            Self::NotRecovered(n, why) => write!(f, "node {n} cannot start: {why}"),
+            Self::BadCertificate(why) => write!(f, "a key's certificate is wrong: {why}"),
+            Self::NoRecovery(why) => write!(f, "no recovery after the faults: {why}"),
+        }
+    }
+}

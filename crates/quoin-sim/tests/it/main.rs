@@ -1,0 +1,149 @@
+//! Whole worlds: without a defect nothing is found, and with each defect its checker fires.
+
+use quoin_sim::faults::{Counts, Defect};
+use quoin_sim::{Options, Violation, run_seed, run_seeds, run_with};
+
+/// How many seeds a defect may take to be found.
+const SEEDS_MAX: u64 = 60;
+
+/// The first violation that `is_it` with the defect put in.
+fn found(defect: Defect, is_it: impl Fn(&Violation) -> bool) -> u64 {
+    for seed in 1..=SEEDS_MAX {
+        let options = Options {
+            keep_lines: false,
+            defect: Some(defect),
+        };
+        if run_with(seed, options).violations.iter().any(&is_it) {
+            let sound = run_seed(seed, false).violations;
+            assert_eq!(sound, [], "seed {seed} fails without the defect");
+            return seed;
+        }
+    }
+    panic!("no seed up to {SEEDS_MAX} shows {defect:?}");
+}
+
+#[test]
+fn a_disk_that_reports_too_early_is_found() {
+    found(Defect::LyingDisk, |v| {
+        matches!(v, Violation::AnsweredBeforeDurable(..))
+    });
+}
+
+#[test]
+fn a_node_whose_memory_was_copied_gives_its_share_away() {
+    let reused = found(Defect::ClonedMemory, |v| {
+        matches!(v, Violation::PresignatureReused(..))
+    });
+    let extracted = found(Defect::ClonedMemory, |v| {
+        matches!(v, Violation::ShareExtracted(_))
+    });
+    assert_eq!(reused, extracted);
+}
+
+#[test]
+fn a_charter_that_lets_more_through_than_the_written_one_is_found() {
+    found(Defect::LaxCharter, |v| {
+        matches!(v, Violation::SignedAgainstPolicy(_))
+    });
+}
+
+#[test]
+fn a_budget_that_is_larger_than_the_written_one_is_found() {
+    found(Defect::LooseBudget, |v| {
+        matches!(v, Violation::OverBudget(..))
+    });
+}
+
+#[test]
+fn nodes_that_forget_requests_and_slots_are_found() {
+    let slot = |v: &Violation| matches!(v, Violation::SlotFilledTwice(_));
+    let request = |v: &Violation| matches!(v, Violation::TwoPayloads(_));
+    found(Defect::OlderDisks, slot);
+    found(Defect::OlderDisks, request);
+}
+
+#[test]
+fn nodes_that_show_an_older_state_are_found() {
+    found(Defect::OlderDisks, |v| matches!(v, Violation::WentBack(_)));
+}
+
+#[test]
+fn a_gateway_that_returns_another_signature_is_found() {
+    found(Defect::AlteredSignature, |v| {
+        matches!(v, Violation::DoesNotVerify(_))
+    });
+}
+
+#[test]
+fn a_node_that_does_not_see_that_its_clock_is_wrong_is_found() {
+    found(Defect::BlindClock, |v| {
+        matches!(v, Violation::SignedWithWrongClock(_))
+    });
+}
+
+#[test]
+fn a_cluster_that_does_not_recover_is_found() {
+    found(Defect::LostRequests, |v| {
+        matches!(v, Violation::NoRecovery(_))
+    });
+}
+
+#[test]
+fn a_seed_is_a_run() {
+    for seed in 1..6 {
+        let (one, two) = (run_seed(seed, false), run_seed(seed, true));
+        assert_eq!(one.trace, two.trace, "seed {seed}");
+        assert_eq!(one.counts, two.counts, "seed {seed}");
+    }
+}
+
+#[test]
+fn the_number_of_threads_changes_nothing() {
+    let options = Options {
+        keep_lines: false,
+        defect: Some(Defect::AlteredSignature),
+    };
+    let one = run_seeds(1, 12, 1, options, &|_| {});
+    let three = run_seeds(1, 12, 3, options, &|_| {});
+    assert_eq!(one.violations, three.violations);
+    assert_eq!(one.counts, three.counts);
+    assert!(!one.violations.is_empty());
+}
+
+#[test]
+fn sound_worlds_break_no_invariant_and_every_fault_happens() {
+    let report = run_seeds(1, 80, 2, Options::default(), &|_| {});
+    assert_eq!(report.violations, []);
+    let Counts {
+        signed,
+        refused,
+        keys_made,
+        approvals,
+        charters,
+        crashes,
+        gateway_crashes,
+        cuts,
+        clock_jumps,
+        slow_disks,
+        frames_lost,
+        frames_doubled,
+        frames_tampered,
+        lies,
+    } = report.counts;
+    assert!(signed > 100 && refused > 50, "{signed} {refused}");
+    let counts = [
+        keys_made,
+        approvals,
+        charters,
+        crashes,
+        gateway_crashes,
+        cuts,
+        clock_jumps,
+        slow_disks,
+        frames_lost,
+        frames_doubled,
+        frames_tampered,
+        lies,
+    ];
+    assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+}
