@@ -157,6 +157,13 @@ impl Node {
         }
         let known = self.peers.beats.get(&from);
         let place = |b: &Heartbeat| (b.boot.generation, b.counter);
+        // A connection does not outlive a process, so an older generation on it is no late frame.
+        let older = known.is_some_and(|k| beat.boot.generation < k.statement.boot.generation);
+        if older {
+            turn.effects.push(Effect::Alarm(Alarm::RolledBack(from)));
+            self.fence(turn, from);
+            return;
+        }
         if known.is_some_and(|k| place(&k.statement) >= place(beat)) {
             return;
         }

@@ -233,7 +233,9 @@ impl Node {
                 self.on_prepared(turn, *from, &prepared)
             }
             (Peer::Gateway(_), Frame::Request(request)) => self.on_request(turn, peer, request),
-            (Peer::Gateway(gateway), Frame::LeaseRequest(lease)) => {
+            (Peer::Gateway(gateway), Frame::LeaseRequest(lease))
+                if lease.set.lowest() == self.me() =>
+            {
                 let grant = self.pools.lend(gateway, &lease, turn.now);
                 self.send(turn, peer, Frame::LeaseGrant(grant));
             }

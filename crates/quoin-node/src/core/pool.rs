@@ -7,7 +7,7 @@ use super::config::PRESIGNATURE_MS_MAX;
 use quoin_api::frame::{LEASE_IDS_MAX, LeaseGrant, LeaseRequest};
 use quoin_core::{GatewayId, KeyId, NodeIndex, PresignatureId, SignerSet, TimeMs};
 use quoin_protocol::presign::Presignature;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The most presignatures of one key and signer set: a bound on memory.
 const POOL_MAX: usize = 4096;
@@ -22,7 +22,9 @@ struct Slot {
 #[derive(Default)]
 pub(super) struct Pools {
     pools: BTreeMap<(KeyId, SignerSet), BTreeMap<PresignatureId, Slot>>,
-    gateways: BTreeMap<GatewayId, u64>,
+    gateways: BTreeSet<GatewayId>,
+    /// The last boot that each gateway named; it outlives connections.
+    boots: BTreeMap<GatewayId, u64>,
 }
 
 impl Pools {
@@ -122,7 +124,8 @@ impl Pools {
 
     /// A gateway is there. One that has started again has forgotten its leases.
     pub(super) fn gateway_booted(&mut self, gateway: &GatewayId, boot: u64) {
-        if self.gateways.insert(gateway.clone(), boot) != Some(boot) {
+        self.gateways.insert(gateway.clone());
+        if self.boots.insert(gateway.clone(), boot) != Some(boot) {
             self.return_leases(gateway);
         }
     }
@@ -134,7 +137,7 @@ impl Pools {
 
     /// The gateways that are connected.
     pub(super) fn gateways(&self) -> Vec<GatewayId> {
-        self.gateways.keys().cloned().collect()
+        self.gateways.iter().cloned().collect()
     }
 
     fn return_leases(&mut self, gateway: &GatewayId) {

@@ -72,6 +72,13 @@ impl Admitted {
 impl Node {
     pub(super) fn on_request(&mut self, turn: &mut Turn<'_>, peer: Peer, frame: RequestFrame) {
         let attempt = frame.attempt;
+        if self.storage_failed {
+            // Nothing that waits for the disk will ever leave; this need not wait.
+            let id = Signed::<Stamp>::from_bytes(&frame.stamp)
+                .map_or(RequestId([0; 16]), |s| s.unverified().request_id);
+            let failed = Reply::Unavailable(Unavailable::StorageFailed);
+            return self.reply(turn, peer, attempt, id, failed);
+        }
         // A principal may be new in a charter that this node does not have yet.
         let read = Signed::<Stamp>::from_bytes(&frame.stamp);
         if let Ok(signed) = &read

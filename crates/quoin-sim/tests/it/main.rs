@@ -6,7 +6,8 @@ use quoin_sim::{Options, Violation, run_seed, run_seeds, run_with};
 /// How many seeds a defect may take to be found.
 const SEEDS_MAX: u64 = 60;
 
-/// The first violation that `is_it` with the defect put in.
+/// The first seed that shows what `is_it` with the defect put in, and nothing without it.
+#[expect(clippy::panic, reason = "a helper of tests, which may panic")]
 fn found(defect: Defect, is_it: impl Fn(&Violation) -> bool) -> u64 {
     for seed in 1..=SEEDS_MAX {
         let options = Options {

@@ -169,9 +169,13 @@ fn a_key_whose_share_one_node_lost_before_it_was_durable_is_never_used() {
     net.restart(3);
     net.advance(5_000);
     assert_eq!(active(&net), [1, 1, 1]);
-    // The name is free for another request.
+    // Its name stays taken where it is stored, or two keys could come to have it; another is free.
     let again = net.cluster.make_key(2, "fresh");
     ask_all(&mut net, &again);
+    assert!(matches!(net.replies(1)[..], [.., Reply::Rejected(_)]));
+    assert_eq!(active(&net), [1, 1, 1]);
+    let renamed = net.cluster.make_key(3, "fresher");
+    ask_all(&mut net, &renamed);
     assert_eq!(active(&net), [2, 2, 2]);
 }
 

@@ -98,8 +98,9 @@ fn a_denial_is_never_sent_after_the_disk_failed() {
     net.ask(1, &work, &set(&[1, 2]), id);
     net.feed(node(1), Event::StorageFailed);
     net.release(1);
-    assert_eq!(net.ask(1, &work, &set(&[1, 2]), id), None);
     assert_eq!(net.replies(1), []);
+    let failed = Some(Reply::Unavailable(Unavailable::StorageFailed));
+    assert_eq!(net.ask(1, &work, &set(&[1, 2]), id), failed);
 }
 
 #[test]
