@@ -46,22 +46,12 @@ tags! {
     DENIAL = "quoin/denial/v1";
     /// A node's signed heartbeat.
     HEARTBEAT = "quoin/heartbeat/v1";
-    /// A node's signed journal head.
-    HEAD = "quoin/journal/head/v1";
     /// One link of a journal's hash chain.
     JOURNAL = "quoin/journal/record/v1";
-    /// A freeze statement.
-    FREEZE = "quoin/freeze/v1";
-    /// A numbered statement naming the signer set of a key.
-    SIGNER_SET = "quoin/signer-set/v1";
     /// A node's signed answer in online signing.
     ANSWER_SIGNATURE = "quoin/answer/v1";
     /// A key ceremony's transcript as certified by every node.
     KEY_CERTIFICATE = "quoin/key/certificate/v1";
-    /// A node's "prepared" acknowledgement in a key ceremony.
-    KEY_PREPARED = "quoin/key/prepared/v1";
-    /// A node's receipt for a signed request.
-    RECEIPT = "quoin/receipt/v1";
     /// A signed broadcast of a session round.
     ROUND = "quoin/session/round/v1";
     /// A text that a person signs with a key of Quoin's (no chain gives it a meaning).
@@ -141,8 +131,6 @@ tags! {
     DKG_COM = "quoin/dkg/v1/com";
     /// Key generation: challenge of the proof of possession.
     DKG_POP = "quoin/dkg/v1/pop";
-    /// Key generation: signed echo of the transcript.
-    DKG_ECHO = "quoin/dkg/v1/echo";
     /// Key generation: hash of all round-1 broadcasts.
     DKG_ROUND1 = "quoin/dkg/v1/round1";
     /// Key generation: transcript of all broadcasts.
