@@ -81,9 +81,14 @@ impl Peers {
         // be the median of three.
         times.push(now.0);
         times.sort_unstable();
-        times
-            .get(times.len() / 2)
-            .map(|median| median.abs_diff(now.0))
+        // With an even number there are two in the middle, and the farther one decides: of two
+        // clocks that differ nobody can say which is right.
+        let middle = [times.get((times.len() - 1) / 2), times.get(times.len() / 2)];
+        middle
+            .into_iter()
+            .flatten()
+            .map(|t| t.abs_diff(now.0))
+            .max()
     }
 }
 
