@@ -85,8 +85,19 @@ pub async fn create_key(
     let chain_id = session.file().chain_id;
     let key = VerifiedKey::from_certificate(&certificate, session.constitution(), chain_id)?;
     let public = key.public();
-    if (&public.name, public.scheme, public.purpose)
-        != (&wanted.name, wanted.scheme, wanted.purpose)
+    // The ceremony and the threshold too: an older key of the same name, or one that every node
+    // holds whole, is not the key that was asked for.
+    let threshold = match wanted.custody {
+        CustodyMethod::Mpc => session.constitution().charter().threshold,
+        CustodyMethod::Local => 1,
+    };
+    if (
+        &public.name,
+        public.scheme,
+        public.purpose,
+        public.threshold,
+    ) != (&wanted.name, wanted.scheme, wanted.purpose, threshold)
+        || public.ceremony.0 != request.request_id().0
     {
         return Err(
             Failure::new("the gateway answered with the certificate of another key")
