@@ -5,7 +5,7 @@
 
 use crate::{evm, text};
 use quoin_core::intent::{Action, ChainId, Horizon, Intent, RiskEffect};
-use quoin_core::payload::CreateKey;
+use quoin_core::payload::{ChangeKey, ChangeNode, CreateKey, KeyChange};
 use quoin_core::stamp::{Account, Scheme};
 use quoin_core::{Payload, PayloadHash, Rejection};
 
@@ -105,6 +105,8 @@ pub fn decode(payload: &Payload, account: &Account, scheme: Scheme) -> Result<De
             scheme = create.scheme;
             create_key(create, account)?
         }
+        Payload::ChangeKey(wish) => change_key(wish, account)?,
+        Payload::ChangeNode(wish) => change_node(*wish, account)?,
     };
     Ok(Decoded {
         intent,
@@ -122,6 +124,32 @@ fn create_key(create: &CreateKey, account: &Account) -> Result<Meaning, Rejectio
         name: create.name.clone(),
         scheme: create.scheme,
         purpose: create.purpose,
+    };
+    Ok((quoin_intent(action), Digest::Ceremony))
+}
+
+fn change_key(wish: &ChangeKey, account: &Account) -> Result<Meaning, Rejection> {
+    needs_quoin(account, "a request about a key")?;
+    if let KeyChange::Reshare { dealers } = &wish.change
+        && !dealers.is_sorted_by(|a, b| a < b)
+    {
+        return Err(Rejection::caller(
+            "change_key.change.reshare.dealers",
+            "expected node indices in ascending order, each once",
+        ));
+    }
+    let action = Action::ChangeKey {
+        key: wish.key,
+        change: wish.change.clone(),
+    };
+    Ok((quoin_intent(action), Digest::Ceremony))
+}
+
+fn change_node(wish: ChangeNode, account: &Account) -> Result<Meaning, Rejection> {
+    needs_quoin(account, "a request about a node")?;
+    let action = Action::ChangeNode {
+        node: wish.node,
+        change: wish.change,
     };
     Ok((quoin_intent(action), Digest::Ceremony))
 }

@@ -5,7 +5,8 @@
 
 use crate::amount::Amount;
 use crate::error::Rejection;
-use crate::ids::KeyName;
+use crate::ids::{KeyId, KeyName, NodeIndex};
+use crate::payload::{KeyChange, NodeChange};
 use crate::stamp::{Purpose, Scheme};
 use crate::time::TimeMs;
 use minicbor::{Decode, Encode};
@@ -365,6 +366,26 @@ pub enum Action {
         #[n(2)]
         purpose: Purpose,
     },
+    /// Changes a key's shares or its state.
+    #[n(8)]
+    ChangeKey {
+        /// The key.
+        #[n(0)]
+        key: KeyId,
+        /// What is to become of it.
+        #[n(1)]
+        change: KeyChange,
+    },
+    /// Changes how the others see a node.
+    #[n(9)]
+    ChangeNode {
+        /// The node.
+        #[n(0)]
+        node: NodeIndex,
+        /// What is to be done.
+        #[n(1)]
+        change: NodeChange,
+    },
 }
 
 /// Why a payload has no better class than [`Action::Unexplained`].
@@ -404,6 +425,8 @@ impl Action {
             Self::Message { .. } => "message",
             Self::Unexplained { .. } => "unexplained",
             Self::CreateKey { .. } => "create_key",
+            Self::ChangeKey { .. } => "change_key",
+            Self::ChangeNode { .. } => "change_node",
         }
     }
 
@@ -416,7 +439,11 @@ impl Action {
             | Self::Approve { value, .. }
             | Self::Call { value, .. }
             | Self::Unexplained { value, .. } => Some(value),
-            Self::TypedData { .. } | Self::Message { .. } | Self::CreateKey { .. } => None,
+            Self::TypedData { .. }
+            | Self::Message { .. }
+            | Self::CreateKey { .. }
+            | Self::ChangeKey { .. }
+            | Self::ChangeNode { .. } => None,
         }
     }
 
@@ -431,7 +458,10 @@ impl Action {
                 verifying_contract, ..
             } => verifying_contract.as_ref(),
             Self::Unexplained { target, .. } => target.as_ref(),
-            Self::Message { .. } | Self::CreateKey { .. } => None,
+            Self::Message { .. }
+            | Self::CreateKey { .. }
+            | Self::ChangeKey { .. }
+            | Self::ChangeNode { .. } => None,
         }
     }
 }

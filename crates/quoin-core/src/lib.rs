@@ -27,6 +27,6 @@ pub use intent::{Action, Address, AssetId, ChainId, Intent};
 pub use payload::{Payload, PayloadKind};
 pub use secret::SecretBytes;
 pub use signer_set::SignerSet;
-pub use stamp::{CustodyMethod, Purpose, Scheme, Stamp};
+pub use stamp::{CustodyMethod, KeyOrigin, KeyState, Purpose, Scheme, Stamp};
 pub use statement::{Certificate, Signed, Statement};
 pub use time::TimeMs;

@@ -4,7 +4,7 @@
 
 use crate::cbor;
 use crate::hash::tagged;
-use crate::ids::{KeyName, PayloadHash};
+use crate::ids::{KeyId, KeyName, NodeIndex, PayloadHash};
 use crate::stamp::{Purpose, Scheme};
 use crate::tags;
 use minicbor::{Decode, Encode};
@@ -32,6 +32,80 @@ pub enum Payload {
     /// A request to make a threshold key.
     #[n(4)]
     CreateKey(#[n(0)] CreateKey),
+    /// A request to change a key's shares or its state.
+    #[n(5)]
+    ChangeKey(#[n(0)] ChangeKey),
+    /// A request of the operators that concerns a node.
+    #[n(6)]
+    ChangeNode(#[n(0)] ChangeNode),
+}
+
+/// A request to change a key's shares or its state.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeKey {
+    /// The key; the stamp names the same.
+    #[n(0)]
+    pub key: KeyId,
+    /// What is to become of it.
+    #[n(1)]
+    pub change: KeyChange,
+}
+
+/// What is to become of a key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum KeyChange {
+    /// New shares for the same nodes; the key stays.
+    #[n(0)]
+    Refresh,
+    /// New shares for the nodes and the threshold of the charter in force; the key stays.
+    #[n(1)]
+    Reshare {
+        /// The old holders that deal, ascending; exactly as many as the key's threshold.
+        #[n(0)]
+        dealers: Vec<NodeIndex>,
+    },
+    /// No signatures until it is resumed.
+    #[n(2)]
+    Suspend,
+    /// Back into use after a suspension.
+    #[n(3)]
+    Resume,
+    /// Out of use for good (NIST: deactivated); its shares stay.
+    #[n(4)]
+    Retire,
+    /// Out of use for good, because somebody else may know it.
+    #[n(5)]
+    Compromise,
+    /// Erases every share. Only a retired or compromised key can be destroyed.
+    #[n(6)]
+    Destroy,
+}
+
+/// A request of the operators that concerns a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeNode {
+    /// The node.
+    #[n(0)]
+    pub node: NodeIndex,
+    /// What is to be done.
+    #[n(1)]
+    pub change: NodeChange,
+}
+
+/// What is to be done about a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode, Serialize, Deserialize)]
+#[cbor(index_only)]
+#[serde(rename_all = "kebab-case")]
+pub enum NodeChange {
+    /// Lifts the quarantine that its strikes have brought: the operators have found the cause.
+    #[n(0)]
+    Pardon,
+    /// Lifts its fence and takes its next boot as new: it was restored under the operators' eyes.
+    #[n(1)]
+    Readmit,
 }
 
 /// A request to make a threshold key, with the charter's nodes and threshold.
@@ -63,6 +137,10 @@ pub enum PayloadKind {
     Text,
     /// [`Payload::CreateKey`].
     CreateKey,
+    /// [`Payload::ChangeKey`].
+    ChangeKey,
+    /// [`Payload::ChangeNode`].
+    ChangeNode,
 }
 
 impl Payload {
@@ -81,6 +159,41 @@ impl Payload {
             Self::EvmMessage(_) => PayloadKind::EvmMessage,
             Self::Text(_) => PayloadKind::Text,
             Self::CreateKey(_) => PayloadKind::CreateKey,
+            Self::ChangeKey(_) => PayloadKind::ChangeKey,
+            Self::ChangeNode(_) => PayloadKind::ChangeNode,
+        }
+    }
+}
+
+impl KeyChange {
+    /// The change's name, as policies and commands write it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Refresh => "refresh",
+            Self::Reshare { .. } => "reshare",
+            Self::Suspend => "suspend",
+            Self::Resume => "resume",
+            Self::Retire => "retire",
+            Self::Compromise => "compromise",
+            Self::Destroy => "destroy",
+        }
+    }
+
+    /// Whether the nodes deal new shares for it.
+    #[must_use]
+    pub const fn is_ceremony(&self) -> bool {
+        matches!(self, Self::Refresh | Self::Reshare { .. })
+    }
+}
+
+impl NodeChange {
+    /// The change's name, as policies and commands write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pardon => "pardon",
+            Self::Readmit => "readmit",
         }
     }
 }

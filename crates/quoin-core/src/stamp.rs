@@ -53,6 +53,48 @@ pub enum Purpose {
     Digest,
 }
 
+/// Where a key comes from, for ever.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize,
+)]
+#[cbor(index_only)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyOrigin {
+    /// Born as shares in a ceremony: it was never whole anywhere.
+    #[n(0)]
+    Born,
+    /// Dealt from a whole key, which whoever had it may still have.
+    #[n(1)]
+    Imported,
+}
+
+/// A key's state, after NIST SP 800-57 part 1, section 7. Only an active key signs.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize,
+)]
+#[cbor(index_only)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyState {
+    /// Its first shares are stored, and not all nodes have certified it yet.
+    #[n(0)]
+    PreActive,
+    /// In use.
+    #[n(1)]
+    Active,
+    /// Out of use for a while.
+    #[n(2)]
+    Suspended,
+    /// Out of use for good; its shares are kept.
+    #[n(3)]
+    Deactivated,
+    /// Out of use for good, because somebody else may know it.
+    #[n(4)]
+    Compromised,
+    /// Its shares are erased.
+    #[n(5)]
+    Destroyed,
+}
+
 /// A signature scheme.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize,

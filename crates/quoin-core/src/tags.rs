@@ -140,6 +140,24 @@ tags! {
     /// Key generation: signed complaint against a dealer.
     DKG_COMPLAINT = "quoin/dkg/v1/complaint";
 
+    /// The BIP-32 chain code of a key that is born in a ceremony.
+    CHAIN_CODE = "quoin/derive/v1/chain-code";
+    /// Additive derivation of child keys on Ed25519.
+    DERIVE_ED25519 = "quoin/derive/v1/ed25519";
+    /// A node's statement that it holds the certificate of a share epoch durably.
+    EPOCH_HELD = "quoin/key/held/v1";
+    /// A node's statement that it has erased shares of a key.
+    KEY_ERASED = "quoin/key/erased/v1";
+    /// The public header of a share's backup.
+    BACKUP = "quoin/backup/v1";
+
+    /// A signer's opening in the first online round of a treasury key.
+    TREASURY_OPENING = "quoin/treasury/opening/v1";
+    /// The message that an opening binds, where it is no digest.
+    TREASURY_MESSAGE = "quoin/treasury/message/v1";
+    /// All openings of one presignature, as answers and combiner hash them.
+    TREASURY_OPENINGS = "quoin/treasury/openings/v1";
+
     /// Model scheme of the simulator: all of its hashes.
     MODEL = "quoin/model/v1";
 }

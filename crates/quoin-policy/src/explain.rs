@@ -82,6 +82,8 @@ pub fn summary(constitution: &Constitution, intent: &Intent) -> String {
             let (scheme, purpose) = (scheme_name(*scheme), purpose_name(*purpose));
             format!("making of the {purpose} key `{name}` ({scheme})")
         }
+        Action::ChangeKey { key, change } => format!("{} of the key `{key}`", change.name()),
+        Action::ChangeNode { node, change } => format!("{} of node `{node}`", change.name()),
     }
 }
 
@@ -187,6 +189,8 @@ fn conditions(view: &View<'_>) -> Option<Vec<String>> {
             all.push(text("scheme", scheme_name(*scheme)));
             all.push(text("purpose", purpose_name(*purpose)));
         }
+        Action::ChangeKey { change, .. } => all.push(text("change", change.name())),
+        Action::ChangeNode { change, .. } => all.push(text("change", change.name())),
     }
     if let Some(fee) = &view.intent.fee_max {
         let micro = view.micro(fee, "fee_micro").ok()?;

@@ -379,7 +379,15 @@ fn key_fits(request: &Request<'_>) -> Result<(), Denial> {
         Action::CreateKey { purpose, .. } => Some(*purpose),
         _ => None,
     };
+    let about_node = matches!(decoded.intent().action, Action::ChangeNode { .. });
+    if let Action::ChangeKey { key, .. } = &decoded.intent().action
+        && stamp.key != Some(*key)
+    {
+        return bad("key", "the stamp and the request are for different keys");
+    }
     match (creates, request.key) {
+        (None, None) if about_node && stamp.key.is_none() => Ok(()),
+        (None, Some(_)) if about_node => bad("key", "a request about a node names no key"),
         (Some(_), Some(_)) => bad("key", "a request to make a key names none"),
         (Some(_), None) if stamp.key.is_some() => bad("key", "a request to make a key names none"),
         (Some(purpose), None) if stamp.purpose != purpose => bad(

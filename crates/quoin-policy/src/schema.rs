@@ -194,6 +194,20 @@ const ACTIONS: &[(&str, &[Attribute])] = &[
             }),
         ],
     ),
+    (
+        "change_key",
+        &[text("change", |v| match &v.intent.action {
+            Action::ChangeKey { change, .. } => Ok(change.name().to_owned()),
+            _ => Err(absent("change")),
+        })],
+    ),
+    (
+        "change_node",
+        &[text("change", |v| match &v.intent.action {
+            Action::ChangeNode { change, .. } => Ok(change.name().to_owned()),
+            _ => Err(absent("change")),
+        })],
+    ),
 ];
 
 const ASSET: Attribute = text("asset", |v| Ok(v.value("asset")?.asset.to_string()));
@@ -209,7 +223,7 @@ const AMOUNT: Attribute = long("amount_micro", |v| {
 });
 
 /// Actions that a wildcard never covers: a permit must name them in its scope.
-const PRIVILEGED: &[&str] = &["unexplained", "create_key"];
+const PRIVILEGED: &[&str] = &["unexplained", "create_key", "change_key", "change_node"];
 
 /// Whether only a permit that names this action can allow it.
 pub(crate) fn is_privileged(action: &str) -> bool {

@@ -8,8 +8,8 @@ use quoin_core::cbor::{self, Version};
 use quoin_core::hash::tagged;
 use quoin_core::tags::{self, Tag};
 use quoin_core::{
-    CeremonyId, CharterNumber, ClusterId, KeyId, KeyName, NodeIndex, Purpose, Scheme, SecretBytes,
-    ShareEpoch, Statement,
+    CeremonyId, CharterNumber, ClusterId, KeyId, KeyName, KeyOrigin, NodeIndex, Purpose, Scheme,
+    SecretBytes, ShareEpoch, Statement,
 };
 
 /// The public record of a key, signed by all n nodes at the end of its ceremony.
@@ -57,6 +57,16 @@ pub struct KeyPublic {
     /// Hash of every broadcast of the ceremony.
     #[cbor(n(12), with = "minicbor::bytes")]
     pub transcript: [u8; 32],
+    /// The BIP-32 chain code from which child keys are derived. It is fixed at the key's birth and
+    /// stays through every epoch; it is public.
+    #[cbor(n(13), with = "minicbor::bytes")]
+    pub chain_code: [u8; 32],
+    /// Where the key comes from, for ever.
+    #[n(14)]
+    pub origin: KeyOrigin,
+    /// Hash of the record of the epoch before ([`KeyPublic::shares_hash`]); `None` at birth.
+    #[cbor(n(15), with = "minicbor::bytes")]
+    pub previous: Option<[u8; 32]>,
 }
 
 /// One node's public share.

@@ -189,6 +189,9 @@ pub fn key_public(name: &str, holders: &[u8], threshold: u8) -> KeyPublic {
             })
             .collect(),
         transcript: [0; 32],
+        chain_code: [7; 32],
+        origin: quoin_core::KeyOrigin::Born,
+        previous: None,
     }
 }
 

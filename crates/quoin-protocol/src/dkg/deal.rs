@@ -73,6 +73,9 @@ fn deal<G: Group>(
         public_key: G::encode_point(&G::generate(&polynomial.constant())),
         public_shares,
         transcript: tagged(tags::DKG_TRANSCRIPT, &[]),
+        chain_code: super::rounds::birth_chain_code(&tagged(tags::DKG_TRANSCRIPT, &[])),
+        origin: quoin_core::KeyOrigin::Born,
+        previous: None,
     };
     (public, secrets)
 }

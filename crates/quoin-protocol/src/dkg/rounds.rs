@@ -21,8 +21,8 @@ use crate::roster::Roster;
 use crate::round::{Advance, Inbox, Outbox, Round};
 use crate::share::{KeyPublic, KeyShare, PublicShare};
 use quoin_core::cbor::{self, Version};
-use quoin_core::hash::TaggedHasher;
-use quoin_core::{NodeIndex, SecretBytes, ShareEpoch, tags};
+use quoin_core::hash::{TaggedHasher, tagged};
+use quoin_core::{KeyOrigin, NodeIndex, SecretBytes, ShareEpoch, tags};
 use rand_core::CryptoRngCore;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -442,5 +442,14 @@ fn public_record<G: Group>(
         public_key: encode(key)?,
         public_shares,
         transcript,
+        chain_code: birth_chain_code(&transcript),
+        origin: KeyOrigin::Born,
+        previous: None,
     })
+}
+
+/// The chain code of a key that is born here: from its whole transcript, so that no single dealer
+/// chooses it, and without another message.
+pub(crate) fn birth_chain_code(transcript: &[u8; 32]) -> [u8; 32] {
+    tagged(tags::CHAIN_CODE, &[transcript])
 }

@@ -19,7 +19,7 @@ use k256::Scalar;
 use quoin_core::cbor::{self, Version};
 use quoin_core::hash::{TaggedHasher, tagged};
 use quoin_core::{
-    BatchId, Boot, CeremonyId, CharterNumber, ClusterId, Generation, KeyId, KeyName, Lane,
+    BatchId, Boot, CeremonyId, CharterNumber, ClusterId, Generation, KeyId, KeyName, KeyOrigin, Lane,
     NodeIndex, Purpose, Scheme, SecretBytes, ShareEpoch, SignerSet, SigningIdentity, tags,
 };
 use rand_chacha::ChaCha20Rng;
@@ -28,7 +28,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Hash of every message of the golden batch and of its first signature.
-const GOLDEN: &str = "06582e737894c31bce0b8635e886aa136685c5319b4e4de137f260ffe949159a";
+const GOLDEN: &str = "3b4d65d6bc29c113f54cb636a6a342ca0987430c5550ef5ea25d5bc8f2070ff1";
 
 /// The digest that the golden signature is over.
 const DIGEST: [u8; 32] = [0x51; 32];
@@ -306,6 +306,9 @@ fn public_record(
             })
             .collect(),
         transcript: tagged(tags::KEY_CERTIFICATE, &[b"self-test"]),
+        chain_code: [4; 32],
+        origin: KeyOrigin::Born,
+        previous: None,
     })
 }
 
@@ -323,7 +326,7 @@ mod tests {
     fn toy_batch_golden() {
         assert_eq!(
             hex::encode(golden_hash::<Toy>(4).unwrap()),
-            "125d19684ccf13b35de5f548fe74dcd15915460640ab685ab2653f75ea7b4157"
+            "d3ca2d3372166b15dd020bb341f7d5c587e47b595304c1a12bc3449a9fe311d7"
         );
     }
 }

@@ -107,6 +107,9 @@ fn key_public(scheme: Scheme, t: u8, dealt: &Dealt) -> KeyPublic {
             })
             .collect(),
         transcript: [4; 32],
+        chain_code: [7; 32],
+        origin: quoin_core::KeyOrigin::Born,
+        previous: None,
     }
 }
 

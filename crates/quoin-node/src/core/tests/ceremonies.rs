@@ -189,6 +189,9 @@ fn forged_acknowledgements_do_not_bring_a_key_into_use() {
     let public = net.core(1).keys[&key].share.public.clone();
     let other = KeyPublic {
         transcript: [1; 32],
+        chain_code: [7; 32],
+        origin: quoin_core::KeyOrigin::Born,
+        previous: None,
         ..public.clone()
     };
     let endorsed = |net: &Net, record: &KeyPublic, by: u8| {
