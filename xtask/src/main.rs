@@ -30,7 +30,7 @@ Commands:
 Examples:
   cargo xtask ci
   cargo xtask ci --only tidy
-  cargo xtask bench gateway --json
+  cargo xtask bench protocol
 
 `cargo xtask <COMMAND> --help` says more.
 Exit codes: 0 done, 1 a check failed, 2 the command could not run.";

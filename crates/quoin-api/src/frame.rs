@@ -9,7 +9,7 @@ use quoin_core::cbor::{self, CborError, Version};
 use quoin_core::ids::NODE_INDEX_MAX;
 use quoin_core::{
     BatchId, CeremonyId, ClusterId, KeyId, NodeIndex, PayloadHash, PresignatureId, RequestId,
-    RuleId, SignerSet,
+    RuleId, ShareEpoch, SignerSet,
 };
 
 /// The largest frame: round 3 of an ECDSA batch of 256 is 10.3 MB.
@@ -22,6 +22,8 @@ pub const APPROVALS_MAX: usize = 64;
 pub const ENDORSEMENTS_MAX: usize = NODE_INDEX_MAX as usize;
 /// The longest endorsement: its header, a 64-byte signature and what COSE adds.
 pub const ENDORSEMENT_BYTES_MAX: usize = 256;
+/// The longest complaint: two broadcasts of 4,096 bytes and 15 digests.
+pub const COMPLAINT_BYTES_MAX: usize = 12_288;
 /// The most keys of one listing.
 pub const KEYS_MAX: usize = 4096;
 
@@ -98,6 +100,25 @@ pub enum Frame {
     /// Whether a charter was accepted, to who sent it.
     #[n(15)]
     CharterReply(#[n(0)] CharterReply),
+    /// Statements of nodes that hold the certificate of a share epoch durably.
+    #[n(16)]
+    Held(#[n(0)] HeldFrame),
+    /// A node will never endorse a key's record (`Signed<CeremonyAbandoned>`), from whoever
+    /// carries it.
+    #[n(17)]
+    CeremonyAbandoned(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
+    /// Proposes a refresh that nobody asked for: the key's shares are old.
+    #[n(18)]
+    RefreshDue(#[n(0)] RefreshDue),
+    /// A signed complaint about a ceremony's dealer (`quoin_protocol::dkg::Complaint`).
+    #[n(19)]
+    Complaint(#[n(0)] ComplaintFrame),
+    /// What the sender says of its keys, sent along with their certificates.
+    #[n(24)]
+    KeyStates(#[n(0)] KeyStatesFrame),
+    /// What all signers of a treasury key have opened: the second round of signing with it.
+    #[n(30)]
+    Openings(#[n(0)] OpeningsFrame),
 }
 
 /// The first frame on a connection.
@@ -157,6 +178,57 @@ pub struct PreparedFrame {
     /// answer each other for ever.
     #[n(2)]
     pub wants_reply: bool,
+    /// The epoch of the shares that the record is about.
+    #[n(3)]
+    pub epoch: ShareEpoch,
+    /// The record's hash (`KeyPublic::shares_hash`): who will never hold a share of this record
+    /// says so, and the others need not wait for it.
+    #[cbor(n(4), with = "minicbor::bytes")]
+    pub record: [u8; 32],
+}
+
+/// Who holds the certificate of a key's newest epoch durably: all that the sender knows of, itself
+/// among them. They are handed on, because a node that is silent towards one other must not keep
+/// that one from erasing its old share.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct HeldFrame {
+    /// The key.
+    #[n(0)]
+    pub key: KeyId,
+    /// The epoch that the sender has in use.
+    #[n(1)]
+    pub epoch: ShareEpoch,
+    /// Each a `Signed<EpochHeld>`; one per node at most.
+    #[n(2)]
+    pub statements: Vec<Opaque>,
+    /// Whether the sender wants to hear what the recipient knows.
+    #[n(3)]
+    pub wants_reply: bool,
+}
+
+/// Proposes to refresh the shares of a key, by the lowest-index holder.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct RefreshDue {
+    /// The key.
+    #[n(0)]
+    pub key: KeyId,
+    /// The epoch whose shares are old.
+    #[n(1)]
+    pub epoch: ShareEpoch,
+    /// Counts the proposals of the proposer's boot; the ceremony's id depends on it.
+    #[n(2)]
+    pub counter: u64,
+}
+
+/// A complaint with the ceremony that it is about.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ComplaintFrame {
+    /// The ceremony.
+    #[n(0)]
+    pub ceremony: CeremonyId,
+    /// The complaint.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub complaint: Vec<u8>,
 }
 
 /// Asks a node to judge a stamped request.
@@ -179,6 +251,23 @@ pub struct RequestFrame {
     pub signing: Option<SigningHint>,
 }
 
+/// Shows a signer what all signers have opened.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct OpeningsFrame {
+    /// Chosen by the gateway; names this attempt in the reply.
+    #[n(0)]
+    pub attempt: u64,
+    /// The request.
+    #[n(1)]
+    pub request_id: RequestId,
+    /// The presignature that is bound to it.
+    #[n(2)]
+    pub presignature: PresignatureId,
+    /// Each a `Signed<Opening>`; one of each signer.
+    #[n(3)]
+    pub openings: Vec<Opaque>,
+}
+
 /// With what to sign: a hint that affects who waits, never what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct SigningHint {
@@ -188,6 +277,9 @@ pub struct SigningHint {
     /// The presignature.
     #[n(1)]
     pub presignature: PresignatureId,
+    /// The epoch that the presignature was lent under; without it every epoch in use is searched.
+    #[n(2)]
+    pub epoch: Option<ShareEpoch>,
 }
 
 /// Bytes that another crate gives meaning to.
@@ -239,6 +331,18 @@ pub enum Reply {
     /// The ceremony ended in a key (`Certificate<KeyPublic>`), which is active on this node.
     #[n(8)]
     CeremonyDone(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
+    /// The change of a key's state is durable (`Signed<KeyStatement>`), or that of a node
+    /// (`Signed<NodeStatement>`).
+    #[n(9)]
+    ChangeDone(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
+    /// The presignature of a treasury key is bound to the request, durably and for ever
+    /// (`Signed<Opening>`).
+    #[n(20)]
+    Opening(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
+    /// The openings that were shown are not those of one binding; the signer whose opening is wrong
+    /// or missing, where that can be told. The node will never answer with this presignature.
+    #[n(21)]
+    OpeningsRefused(#[n(0)] Option<NodeIndex>),
 }
 
 /// Obligations that are not met yet.
@@ -291,6 +395,18 @@ pub enum Unavailable {
     /// The node is at a limit of requests in flight.
     #[n(6)]
     Overloaded,
+    /// The key is suspended.
+    #[n(7)]
+    KeySuspended,
+    /// The key is retired.
+    #[n(8)]
+    KeyDeactivated,
+    /// The key is marked as compromised.
+    #[n(9)]
+    KeyCompromised,
+    /// The key is destroyed.
+    #[n(10)]
+    KeyDestroyed,
 }
 
 /// Asks for presignature ids.
@@ -305,6 +421,9 @@ pub struct LeaseRequest {
     /// How many ids are wanted.
     #[n(2)]
     pub want: u16,
+    /// Whether they are for requests that reduce risk: for these the last ids of a pool are kept.
+    #[n(3)]
+    pub urgent: bool,
 }
 
 /// Lends presignature ids; an empty list says that the pool is empty now.
@@ -319,6 +438,9 @@ pub struct LeaseGrant {
     /// The ids.
     #[n(2)]
     pub ids: Vec<PresignatureId>,
+    /// The share epoch that all of them belong to; answers combine with its certificate.
+    #[n(3)]
+    pub epoch: ShareEpoch,
 }
 
 /// A finished signature with what a node needs to verify and count it.
@@ -341,6 +463,14 @@ pub struct KeysFrame {
     /// Each a `Certificate<KeyPublic>`.
     #[n(0)]
     pub certificates: Vec<Opaque>,
+}
+
+/// What a node says of its keys.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct KeyStatesFrame {
+    /// Each a `Signed<KeyStatement>`; one for each key at most.
+    #[n(0)]
+    pub statements: Vec<Opaque>,
 }
 
 /// Whether a charter was accepted.
@@ -383,6 +513,7 @@ impl Frame {
                 ..
             }) => Priority::Bulk,
             Self::Request(_)
+            | Self::Openings(_)
             | Self::Reply(_)
             | Self::Finished(_)
             | Self::Tombstone(_)
@@ -398,7 +529,8 @@ impl Frame {
             Self::Request(r) => ("approvals", r.approvals.len(), APPROVALS_MAX),
             Self::LeaseGrant(g) => ("lease ids", g.ids.len(), LEASE_IDS_MAX),
             Self::Keys(k) => ("keys", k.certificates.len(), KEYS_MAX),
-            Self::Heartbeat(b) | Self::Tombstone(b) => {
+            Self::KeyStates(k) => ("key states", k.statements.len(), KEYS_MAX),
+            Self::Heartbeat(b) | Self::Tombstone(b) | Self::CeremonyAbandoned(b) => {
                 ("statement bytes", b.len(), SIGNED_BYTES_MAX)
             }
             Self::Prepared(p) if p.endorsements.len() > ENDORSEMENTS_MAX => {
@@ -409,6 +541,26 @@ impl Frame {
                 let longest = longest.unwrap_or_default();
                 ("endorsement bytes", longest, ENDORSEMENT_BYTES_MAX)
             }
+            Self::Held(h) if h.statements.len() > ENDORSEMENTS_MAX => {
+                ("statements", h.statements.len(), ENDORSEMENTS_MAX)
+            }
+            Self::Held(h) => {
+                let longest = h.statements.iter().map(|s| s.0.len()).max();
+                (
+                    "statement bytes",
+                    longest.unwrap_or_default(),
+                    SIGNED_BYTES_MAX,
+                )
+            }
+            Self::Openings(o) if o.openings.len() > ENDORSEMENTS_MAX => {
+                ("openings", o.openings.len(), ENDORSEMENTS_MAX)
+            }
+            Self::Openings(o) => {
+                let longest = o.openings.iter().map(|o| o.0.len()).max();
+                let longest = longest.unwrap_or_default();
+                ("opening bytes", longest, SIGNED_BYTES_MAX)
+            }
+            Self::Complaint(c) => ("complaint bytes", c.complaint.len(), COMPLAINT_BYTES_MAX),
             Self::Charter(b) => ("charter bytes", b.len(), FRAME_STATEMENT_BYTES_MAX),
             Self::Hello(h) => ("build bytes", h.build.len(), 64),
             _ => return Ok(()),
@@ -483,11 +635,36 @@ mod tests {
                 key: KeyId([3; 16]),
                 endorsements: vec![Opaque(vec![7; bytes]); count],
                 wants_reply: true,
+                epoch: ShareEpoch(1),
+                record: [5; 32],
             })
         };
         let whole = frame(ENDORSEMENTS_MAX, ENDORSEMENT_BYTES_MAX);
         assert_eq!(Frame::from_bytes(&whole.to_bytes()).unwrap(), whole);
         for (count, bytes) in [(ENDORSEMENTS_MAX + 1, 1), (1, ENDORSEMENT_BYTES_MAX + 1)] {
+            assert!(matches!(
+                Frame::from_bytes(&frame(count, bytes).to_bytes()),
+                Err(FrameError::Limit { .. })
+            ));
+        }
+    }
+
+    #[test]
+    fn there_is_one_opening_for_each_node_at_most() {
+        let frame = |count, bytes| {
+            Frame::Openings(OpeningsFrame {
+                attempt: 1,
+                request_id: RequestId([3; 16]),
+                presignature: PresignatureId {
+                    batch: quoin_core::BatchHash([4; 32]),
+                    index: 5,
+                },
+                openings: vec![Opaque(vec![7; bytes]); count],
+            })
+        };
+        let whole = frame(ENDORSEMENTS_MAX, SIGNED_BYTES_MAX);
+        assert_eq!(Frame::from_bytes(&whole.to_bytes()).unwrap(), whole);
+        for (count, bytes) in [(ENDORSEMENTS_MAX + 1, 1), (1, SIGNED_BYTES_MAX + 1)] {
             assert!(matches!(
                 Frame::from_bytes(&frame(count, bytes).to_bytes()),
                 Err(FrameError::Limit { .. })

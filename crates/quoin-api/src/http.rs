@@ -4,8 +4,8 @@
 //! Unknown fields are refused, so that a misspelt one is never ignored.
 
 use quoin_core::{
-    CharterHash, CharterNumber, Class, ClusterId, IntentHash, KeyId, KeyName, NodeIndex, Purpose,
-    RequestId, RuleId, Scheme, ShareEpoch,
+    CharterHash, CharterNumber, Class, ClusterId, IntentHash, KeyId, KeyName, KeyOrigin, KeyState,
+    NodeIndex, Purpose, RequestId, RuleId, Scheme, ShareEpoch,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{OpenApi, ToSchema};
@@ -96,6 +96,56 @@ pub enum OutcomeBody {
         /// Its certificate, signed by all nodes, in hex.
         certificate: String,
     },
+    /// The shares of the key have moved to their next epoch on all nodes.
+    KeyRenewed {
+        /// The key.
+        #[schema(value_type = String)]
+        key: KeyId,
+        /// The epoch.
+        #[schema(value_type = u32)]
+        epoch: ShareEpoch,
+        /// Its new certificate, signed by all nodes, in hex.
+        certificate: String,
+    },
+    /// A change of a key's state, or of a node, is carried out on the nodes that say so; those that
+    /// are missing get it from the others. Ask again with the same id until all have.
+    Changed {
+        /// The request.
+        #[schema(value_type = String)]
+        request_id: RequestId,
+        /// What the nodes state that have carried it out.
+        statements: Vec<StatementBody>,
+        /// What the others said.
+        failed: Vec<NodeFailureBody>,
+        /// Nodes that said nothing or are not connected.
+        #[schema(value_type = Vec<u8>)]
+        missing: Vec<NodeIndex>,
+    },
+}
+
+/// A node's signed statement.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StatementBody {
+    /// The node.
+    #[schema(value_type = u8)]
+    pub node: NodeIndex,
+    /// The statement, a COSE_Sign1 envelope, in hex.
+    pub statement: String,
+}
+
+/// Why a node has not carried out a change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NodeFailureBody {
+    /// The node.
+    #[schema(value_type = u8)]
+    pub node: NodeIndex,
+    /// Whose fault it is.
+    #[schema(value_type = String)]
+    pub class: Class,
+    /// What the node said.
+    pub message: String,
 }
 
 /// A signed transaction.
@@ -172,10 +222,21 @@ pub struct KeyBody {
     /// The epoch of its shares.
     #[schema(value_type = u32)]
     pub epoch: ShareEpoch,
+    /// The nodes that hold its shares.
+    #[schema(value_type = Vec<u8>)]
+    pub holders: Vec<NodeIndex>,
+    /// Where it comes from, for ever: `born` or `imported`.
+    #[schema(value_type = String)]
+    pub origin: KeyOrigin,
+    /// Its state, by what most of its holders say.
+    #[schema(value_type = String)]
+    pub state: KeyState,
     /// The public key in hex.
     pub public_key: String,
     /// The certificate, signed by all nodes, in hex.
     pub certificate: String,
+    /// What each node states of it, as far as this gateway has heard: COSE_Sign1 envelopes in hex.
+    pub statements: Vec<String>,
 }
 
 /// `GET /v1/charter`: the charter in force.
@@ -299,11 +360,11 @@ pub fn openapi_json() -> Result<String, serde_json::Error> {
 mod paths {
     use super::*;
 
-    /// Asks for a signature or a key. The same request id has the same answer for ever.
+    /// Asks for a signature, a key, or a change of a key or a node. The same request id has the same answer for ever.
     #[utoipa::path(
         post, path = "/v1/requests", request_body = RequestBody,
         responses(
-            (status = 200, description = "Signed, or the key is made", body = OutcomeBody),
+            (status = 200, description = "Signed, or the key is made or changed", body = OutcomeBody),
             (status = 202, description = "Waits for approvals or time", body = OutcomeBody),
             (status = 400, description = "Malformed, forged or expired", body = ErrorBody),
             (status = 403, description = "Refused by policy", body = ErrorBody),

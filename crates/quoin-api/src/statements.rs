@@ -1,13 +1,14 @@
-//! What nodes sign: heartbeats, denials and answers; and the finished signature.
+//! What nodes sign: heartbeats, denials, answers, states of keys; and the finished signature.
 //!
 //! The endorsement of a new key is none of these: it is a signature of the key's certificate.
 
 use minicbor::{Decode, Encode};
 use quoin_core::cbor::Version;
+use quoin_core::payload::NodeChange;
 use quoin_core::tags::{self, Tag};
 use quoin_core::{
-    Boot, CharterHash, CharterNumber, ClusterId, HeadHash, KeyId, PayloadHash, PresignatureId,
-    RequestId, RuleId, Scheme, SignerSet, Statement, TimeMs,
+    Boot, CharterHash, CharterNumber, ClusterId, HeadHash, KeyId, KeyState, NodeIndex, PayloadHash,
+    PresignatureId, RequestId, RuleId, Scheme, ShareEpoch, SignerSet, Statement, TimeMs,
 };
 
 /// The largest signed statement of this module, with its envelope.
@@ -170,4 +171,169 @@ pub struct FinishedSignature {
     /// The parity of the nonce point's y coordinate, for ECDSA.
     #[n(5)]
     pub recovery_id: Option<u8>,
+}
+
+/// What a node says of a key: its state there, and what has become of its shares.
+///
+/// A destroyed key has one of these from every node: together they say that no share is left but
+/// in the backups that they list.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct KeyStatement {
+    /// The form's version.
+    #[n(0)]
+    pub version: Version<1>,
+    /// The cluster.
+    #[n(1)]
+    pub cluster: ClusterId,
+    /// Who says so.
+    #[n(2)]
+    pub boot: Boot,
+    /// The key.
+    #[n(3)]
+    pub key: KeyId,
+    /// The key's state on this node.
+    #[n(4)]
+    pub state: KeyState,
+    /// How many changes of its state this node has carried out.
+    #[n(5)]
+    pub seq: u64,
+    /// The newest epoch of its shares that came into use here.
+    #[n(6)]
+    pub epoch: ShareEpoch,
+    /// When it came into use on this node.
+    #[n(7)]
+    pub created: TimeMs,
+    /// When its state changed last.
+    #[n(8)]
+    pub changed: TimeMs,
+    /// The request that changed it last; `None` since its birth.
+    #[n(9)]
+    pub request: Option<RequestId>,
+    /// The newest durable record of this node's journal.
+    #[n(10)]
+    pub head: Head,
+    /// The epochs whose shares this node has erased.
+    #[n(11)]
+    pub erased: Vec<EpochRange>,
+    /// The epochs whose shares this node has sealed to officers: at their quorum, each is the key.
+    #[n(12)]
+    pub backups: Vec<EpochRange>,
+}
+
+impl Statement for KeyStatement {
+    const TAG: Tag = tags::KEY_STATE;
+    const BYTES_MAX: usize = 4096;
+}
+
+/// Epochs of a key's shares, one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub struct EpochRange {
+    /// The first.
+    #[n(0)]
+    pub first: ShareEpoch,
+    /// The last; the first itself when it is alone.
+    #[n(1)]
+    pub last: ShareEpoch,
+}
+
+/// The most ranges of one statement: epochs follow each other, so more than one is rare.
+pub const EPOCH_RANGES_MAX: usize = 64;
+
+impl EpochRange {
+    /// The fewest ranges that hold these epochs, given in ascending order; past
+    /// [`EPOCH_RANGES_MAX`] the last one is stretched, so that none is left out.
+    #[must_use]
+    pub fn cover(epochs: impl IntoIterator<Item = ShareEpoch>) -> Vec<Self> {
+        let mut ranges: Vec<Self> = Vec::new();
+        for epoch in epochs {
+            let full = ranges.len() == EPOCH_RANGES_MAX;
+            match ranges.last_mut() {
+                Some(range) if full || range.last.0.checked_add(1) == Some(epoch.0) => {
+                    range.last = epoch;
+                }
+                _ => ranges.push(Self {
+                    first: epoch,
+                    last: epoch,
+                }),
+            }
+        }
+        ranges
+    }
+
+    /// Whether the epoch is among them.
+    #[must_use]
+    pub fn contains(&self, epoch: ShareEpoch) -> bool {
+        (self.first..=self.last).contains(&epoch)
+    }
+}
+
+/// What a node says once it has pardoned or readmitted another one.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct NodeStatement {
+    /// The form's version.
+    #[n(0)]
+    pub version: Version<1>,
+    /// The cluster.
+    #[n(1)]
+    pub cluster: ClusterId,
+    /// Who says so.
+    #[n(2)]
+    pub boot: Boot,
+    /// The request.
+    #[n(3)]
+    pub request: RequestId,
+    /// Whom it is about.
+    #[n(4)]
+    pub node: NodeIndex,
+    /// What was done about it.
+    #[n(5)]
+    pub change: NodeChange,
+    /// When.
+    #[n(6)]
+    pub at: TimeMs,
+    /// How many strikes this node has ever written against it; a pardon does not lessen them.
+    #[n(7)]
+    pub strikes: u64,
+    /// The newest durable record of this node's journal.
+    #[n(8)]
+    pub head: Head,
+}
+
+impl Statement for NodeStatement {
+    const TAG: Tag = tags::NODE_CHANGED;
+    const BYTES_MAX: usize = 512;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(first: u32, last: u32) -> EpochRange {
+        EpochRange {
+            first: ShareEpoch(first),
+            last: ShareEpoch(last),
+        }
+    }
+
+    #[test]
+    fn ranges_hold_exactly_the_epochs() {
+        let cover = |epochs: &[u32]| EpochRange::cover(epochs.iter().map(|e| ShareEpoch(*e)));
+        assert_eq!(cover(&[]), []);
+        assert_eq!(cover(&[0, 1, 2]), [range(0, 2)]);
+        assert_eq!(
+            cover(&[0, 2, 3, 7]),
+            [range(0, 0), range(2, 3), range(7, 7)]
+        );
+        assert_eq!(cover(&[u32::MAX]), [range(u32::MAX, u32::MAX)]);
+    }
+
+    #[test]
+    fn too_many_ranges_leave_no_epoch_out() {
+        let epochs = (0..1_000u32).map(|n| ShareEpoch(n * 2));
+        let ranges = EpochRange::cover(epochs.clone());
+        assert_eq!(ranges.len(), EPOCH_RANGES_MAX);
+        for epoch in epochs {
+            assert!(ranges.iter().any(|r| r.contains(epoch)), "{epoch:?}");
+        }
+    }
 }

@@ -119,6 +119,7 @@ pub fn decode(payload: &Payload, account: &Account, scheme: Scheme) -> Result<De
 
 fn create_key(create: &CreateKey, account: &Account) -> Result<Meaning, Rejection> {
     needs_quoin(account, "a request to make a key")?;
+    needs_root(account)?;
     refuse_model(create.scheme, "create_key.scheme")?;
     let action = Action::CreateKey {
         name: create.name.clone(),
@@ -130,6 +131,7 @@ fn create_key(create: &CreateKey, account: &Account) -> Result<Meaning, Rejectio
 
 fn change_key(wish: &ChangeKey, account: &Account) -> Result<Meaning, Rejection> {
     needs_quoin(account, "a request about a key")?;
+    needs_root(account)?;
     if let KeyChange::Reshare { dealers } = &wish.change
         && !dealers.is_sorted_by(|a, b| a < b)
     {
@@ -147,6 +149,7 @@ fn change_key(wish: &ChangeKey, account: &Account) -> Result<Meaning, Rejection>
 
 fn change_node(wish: ChangeNode, account: &Account) -> Result<Meaning, Rejection> {
     needs_quoin(account, "a request about a node")?;
+    needs_root(account)?;
     let action = Action::ChangeNode {
         node: wish.node,
         change: wish.change,
@@ -177,6 +180,17 @@ pub(crate) fn needs_quoin(account: &Account, what: &str) -> Result<(), Rejection
             "{what} belongs to no chain: give the account's chain as `quoin`, not `{}`",
             account.chain
         ),
+    ))
+}
+
+/// Refuses a derived account where a key or the cluster itself is meant.
+fn needs_root(account: &Account) -> Result<(), Rejection> {
+    if account.path.is_root() {
+        return Ok(());
+    }
+    Err(Rejection::caller(
+        "account.path",
+        "the request is about Quoin itself, which has no derived accounts: leave the path out",
     ))
 }
 

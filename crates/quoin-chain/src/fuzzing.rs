@@ -14,6 +14,7 @@ pub fn evm_account() -> Account {
     Account {
         chain: ChainId::Evm(1),
         address: Address::evm([0x11; 20]),
+        path: quoin_core::DerivationPath::ROOT,
     }
 }
 
@@ -54,6 +55,7 @@ pub fn text(data: &[u8]) {
     let account = Account {
         chain: ChainId::Quoin,
         address: Address::evm([0x11; 20]),
+        path: quoin_core::DerivationPath::ROOT,
     };
     let payload = Payload::Text(text.to_owned());
     let digest = |scheme| decode(&payload, &account, scheme).map(|d| d.digest().clone());

@@ -1,5 +1,11 @@
-//! `quoin bench gateway`: what a signature costs over HTTP, for each scheme, beside one plain local
-//! key that takes the same way through gateway and node, in one run on a cluster of its own.
+//! `quoin bench gateway`: what a signature costs over HTTP, for each scheme and for an ECDSA key of
+//! the treasury, which signs in two rounds, beside one plain local key that takes the same way
+//! through gateway and node, in one run on a cluster of its own.
+
+mod flow;
+pub mod load;
+mod stock;
+mod sustained;
 
 use crate::cli::BenchArgs;
 use crate::client::keys::scheme_name;
@@ -8,11 +14,13 @@ use crate::dev::{FIRST_GOVERNOR, Stop, Temporary, ensure_keys, make_key};
 use crate::failure::Failure;
 use crate::latency::{Bench, Quantiles};
 use crate::say;
-use quoin_core::{CustodyMethod, PrincipalId, Scheme};
+use quoin_core::{CustodyMethod, PrincipalId, Purpose, Scheme};
 use serde::Serialize;
 
 /// The name of the local key, and of its row.
 const LOCAL: &str = "local";
+/// The name of the key that signs in two rounds, and of its row.
+const TREASURY: &str = "treasury";
 
 /// One row of the table.
 #[derive(Debug, Serialize)]
@@ -58,8 +66,11 @@ pub async fn run(args: BenchArgs) -> Result<(), Failure> {
 
 async fn measure(cluster: &mut Cluster, args: &BenchArgs) -> Result<Vec<Row>, Failure> {
     let session = cluster.ready().await?;
-    let local = make_key(&session, LOCAL, Scheme::Ecdsa, CustodyMethod::Local).await?;
+    let of = (Scheme::Ecdsa, Purpose::Trading, CustodyMethod::Local);
+    let local = make_key(&session, LOCAL, of).await?;
     let keys = ensure_keys(&session).await?;
+    let of = (Scheme::Ecdsa, Purpose::Treasury, CustodyMethod::Mpc);
+    let treasury = make_key(&session, TREASURY, of).await?;
     let principal: PrincipalId = FIRST_GOVERNOR
         .parse()
         .map_err(Failure::from_error("bad principal"))?;
@@ -71,10 +82,11 @@ async fn measure(cluster: &mut Cluster, args: &BenchArgs) -> Result<Vec<Row>, Fa
     };
     let mut found: Vec<(String, Quantiles)> = Vec::new();
     let threshold = keys.iter().filter(|k| k.custody() == CustodyMethod::Mpc);
-    for key in std::iter::once(&local).chain(threshold) {
-        let path = match key.custody() {
-            CustodyMethod::Local => LOCAL,
-            CustodyMethod::Mpc => scheme_name(key.public().scheme),
+    for key in [&local].into_iter().chain(threshold).chain([&treasury]) {
+        let path = match (key.custody(), key.public().purpose) {
+            (CustodyMethod::Local, _) => LOCAL,
+            (_, Purpose::Treasury) => TREASURY,
+            _ => scheme_name(key.public().scheme),
         };
         say::progress(format!("measuring {} signatures: {path} …", args.count));
         found.push((path.to_owned(), bench.measure(key, args.count).await?));

@@ -1,7 +1,15 @@
 //! The command line's shape: each flag is defined once, here.
 
+mod bench;
+mod offline;
+
+pub use bench::*;
+pub use offline::*;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use quoin_core::{Amount, KeyName, NodeIndex, PrincipalId, Purpose, RequestId, Scheme};
+use quoin_core::{
+    Amount, DerivationPath, KeyName, NodeIndex, PrincipalId, Purpose, RequestId, Scheme,
+};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -25,8 +33,8 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run a cluster of three nodes and a gateway on this machine, for development
-    Dev(DevArgs),
-    /// Run one node
+    Dev(Box<DevArgs>),
+    /// Run one node, or change how the others see one
     Node(NodeArgs),
     /// Run a gateway
     Gateway(GatewayArgs),
@@ -36,6 +44,11 @@ pub enum Command {
     /// Make, list and show threshold keys
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Make identities of officers, to whom backups are sealed
+    #[command(subcommand)]
+    Officer(OfficerCommand),
+    /// Prove that backups could recover each key, without recovering any
+    Drill(DrillArgs),
     /// Ask for a signature
     Sign(Box<SignArgs>),
     /// Approve a request that waits for approvals
@@ -46,6 +59,9 @@ pub enum Command {
     /// Verify the nodes' journals, offline
     #[command(subcommand)]
     Journal(JournalCommand),
+    /// Read and write single keys in the formats of wallets, offline
+    #[command(subcommand)]
+    Single(SingleCommand),
     /// Measure
     #[command(subcommand)]
     Bench(BenchCommand),
@@ -81,9 +97,14 @@ impl DataArg {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  quoin dev\n  quoin dev --port 0 --data ./cluster\n  \
-                        quoin dev --rpc http://127.0.0.1:8545\n  quoin dev --demo --json"
+                        quoin dev --rpc http://127.0.0.1:8545\n  quoin dev --demo --json\n  \
+                        quoin dev grow --to 5 --threshold 3   (beside a `quoin dev` that runs)",
+    args_conflicts_with_subcommands = true
 )]
 pub struct DevArgs {
+    /// What to do with the dev cluster that runs, instead of running one
+    #[command(subcommand)]
+    pub command: Option<DevCommand>,
     /// The data folder [default: ./quoin-dev; for --demo: a temporary one]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -99,18 +120,63 @@ pub struct DevArgs {
     /// How many signatures of each scheme the demo's latency table takes
     #[arg(long, default_value_t = 100, value_name = "N", requires = "demo")]
     pub samples: usize,
+    /// Leave a node that ends by itself as it is, instead of starting it again
+    #[arg(long)]
+    pub no_restart: bool,
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
 }
 
+/// `quoin dev` beside a dev cluster that runs.
+#[derive(Debug, Subcommand)]
+pub enum DevCommand {
+    /// Change the nodes and the threshold of a dev cluster while it runs
+    #[command(
+        after_help = "Examples:\n  quoin dev grow --to 5 --threshold 3\n  \
+                            quoin dev grow --to 3 --without 3   (node 3 leaves, a new one comes)\n\n\
+                            Keys stay with the nodes that hold them: `quoin key reshare NAME` moves one."
+    )]
+    Grow(DevGrowArgs),
+}
+
+/// `quoin dev grow`.
+#[derive(Debug, Args)]
+pub struct DevGrowArgs {
+    /// How many nodes there shall be
+    #[arg(long, value_name = "N")]
+    pub to: u8,
+    /// How many of them shall sign [default: as now]
+    #[arg(long, value_name = "T")]
+    pub threshold: Option<u8>,
+    /// For how many malicious nodes the cluster shall promise exactly-once [default: as now]
+    #[arg(long, value_name = "F")]
+    pub f_tol: Option<u8>,
+    /// A node that leaves; may be given again
+    #[arg(long = "without", value_name = "INDEX", value_parser = node_index)]
+    pub without: Vec<NodeIndex>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The data folder
+    #[command(flatten)]
+    pub data: DataArg,
+}
+
 /// `quoin node`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  quoin node --data ./node-1")]
+#[command(
+    after_help = "Examples:\n  quoin node --data ./node-1\n  quoin node pardon 2",
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
 pub struct NodeArgs {
+    /// What the others shall do about a node, instead of running one
+    #[command(subcommand)]
+    pub command: Option<NodeCommand>,
     /// The node's folder, as `quoin init node` made it
-    #[arg(long, value_name = "DIR")]
-    pub data: PathBuf,
+    #[arg(long, value_name = "DIR", required = true)]
+    pub data: Option<PathBuf>,
     /// End when standard input ends, which it does when the process that started this one dies
     #[arg(long)]
     pub exit_with_parent: bool,
@@ -279,6 +345,130 @@ pub enum KeyCommand {
     List(KeyListArgs),
     /// Show one key
     Show(KeyShowArgs),
+    /// Show a derived account of a key: its public key, xpub and addresses
+    #[command(
+        after_help = "The key itself stands at BIP-44's account level, m/44'/coin'/account'; write \
+                      what follows.\nA threshold key has no hardened children, because no machine \
+                      has its private key.\n\nExamples:\n  quoin key derive desk-ecdsa --path m/0/5\n  \
+                      quoin key derive desk-taproot --path m/0/0 --json"
+    )]
+    Derive(KeyDeriveArgs),
+    /// Make new shares of a key for the same nodes; the key stays, and goes on signing
+    #[command(after_help = "Example:\n  quoin key refresh desk-ecdsa")]
+    Refresh(KeyChangeArgs),
+    /// Deal a key anew to the nodes and the threshold of the charter in force; the key stays
+    #[command(
+        after_help = "Examples:\n  quoin key reshare desk-ecdsa\n  \
+                      quoin key reshare desk-ecdsa --dealer 1 --dealer 3   (node 2 is lost)"
+    )]
+    Reshare(KeyReshareArgs),
+    /// Take a key out of use for a while
+    #[command(after_help = "Example:\n  quoin key suspend desk-ecdsa --as alice")]
+    Suspend(KeyChangeArgs),
+    /// Take a suspended key back into use
+    #[command(after_help = "Example:\n  quoin key resume desk-ecdsa")]
+    Resume(KeyChangeArgs),
+    /// Take a key out of use for good; its shares stay
+    #[command(after_help = "Example:\n  quoin key retire desk-ecdsa")]
+    Retire(KeyChangeArgs),
+    /// Take a key out of use for good because somebody else may know it; its shares stay
+    #[command(after_help = "Example:\n  quoin key compromise desk-ecdsa --yes")]
+    Compromise(KeyChangeArgs),
+    /// List a key's backups, and copy those of the epoch in use
+    #[command(
+        after_help = "Examples:\n  quoin key backup\n  quoin key backup desk-ecdsa --out /mnt/vault"
+    )]
+    Backup(KeyBackupArgs),
+    /// Put a node's shares back from backups, while the node is stopped
+    #[command(
+        after_help = "Example:\n  quoin key restore --node quoin-dev/node-3 --officer ann.key \
+                      --officer bob.key\n\nThen start the node, readmit it and refresh each key: \
+                      until then it signs nothing with what was restored."
+    )]
+    Restore(KeyRestoreArgs),
+    /// Make a key whole, offline, from the backups of enough nodes
+    #[command(
+        after_help = "Example:\n  quoin key export desk-ecdsa --danger-make-whole --from ./vault \
+                      \\\n    --officer ann.key --officer bob.key --to keystore --out key.json \\\n    \
+                      --out-password-file password.txt"
+    )]
+    Export(KeyExportArgs),
+    /// Deal a key that exists elsewhere to the nodes; it is marked as imported for ever
+    #[command(
+        after_help = "Example:\n  quoin key import old-desk --danger-was-whole --purpose trading \\\n    \
+                      --from keystore key.json --password-file password.txt --out ./import"
+    )]
+    Import(KeyImportArgs),
+    /// Erase every share of a retired or compromised key on all nodes, which state it
+    #[command(
+        after_help = "Example:\n  quoin key destroy desk-ecdsa --json\n\nBackups that officers \
+                      hold are not erased by this; each node's statement lists its own."
+    )]
+    Destroy(KeyChangeArgs),
+}
+
+/// `quoin key suspend` and its like.
+#[derive(Debug, Args)]
+pub struct KeyChangeArgs {
+    /// The key's name
+    pub name: KeyName,
+    /// Who asks
+    #[arg(long = "as", value_name = "PRINCIPAL", default_value = "alice")]
+    pub principal: PrincipalId,
+    /// The request's id, to ask again for the same
+    #[arg(long)]
+    pub request_id: Option<RequestId>,
+    /// Do not ask back about what cannot be taken back
+    #[arg(long)]
+    pub yes: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The data folder
+    #[command(flatten)]
+    pub data: DataArg,
+}
+
+/// `quoin key reshare`.
+#[derive(Debug, Args)]
+pub struct KeyReshareArgs {
+    /// What every change takes
+    #[command(flatten)]
+    pub change: KeyChangeArgs,
+    /// A holder that deals, as many as sign with the key [default: the lowest of the charter]
+    #[arg(long = "dealer", value_name = "INDEX", value_parser = node_index)]
+    pub dealers: Vec<NodeIndex>,
+}
+
+/// `quoin node` beside a node that runs.
+#[derive(Debug, Subcommand)]
+pub enum NodeCommand {
+    /// Lift the quarantine that a node's strikes have brought; they stay in the count
+    #[command(after_help = "Example:\n  quoin node pardon 2 --as alice")]
+    Pardon(NodeChangeArgs),
+    /// Lift a node's fence and take it as it is now: it was restored under the operators' eyes
+    #[command(after_help = "Example:\n  quoin node readmit 2 --as alice")]
+    Readmit(NodeChangeArgs),
+}
+
+/// `quoin node pardon` and `quoin node readmit`.
+#[derive(Debug, Args)]
+pub struct NodeChangeArgs {
+    /// The node's index
+    #[arg(value_parser = node_index)]
+    pub index: NodeIndex,
+    /// Who asks
+    #[arg(long = "as", value_name = "PRINCIPAL", default_value = "alice")]
+    pub principal: PrincipalId,
+    /// The request's id, to ask again for the same
+    #[arg(long)]
+    pub request_id: Option<RequestId>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The data folder
+    #[command(flatten)]
+    pub data: DataArg,
 }
 
 /// `quoin key create`.
@@ -330,6 +520,25 @@ pub struct KeyShowArgs {
     pub data: DataArg,
 }
 
+/// `quoin key derive`.
+#[derive(Debug, Args)]
+pub struct KeyDeriveArgs {
+    /// The key's name
+    pub name: KeyName,
+    /// The account's path below the key
+    #[arg(long)]
+    pub path: DerivationPath,
+    /// A chain's id; may be given again [default: the data folder's]
+    #[arg(long = "chain", value_name = "ID")]
+    pub chains: Vec<u64>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The data folder
+    #[command(flatten)]
+    pub data: DataArg,
+}
+
 /// `quoin sign`.
 #[derive(Debug, Args)]
 #[command(
@@ -342,6 +551,9 @@ pub struct SignArgs {
     /// The key's name
     #[arg(long)]
     pub key: KeyName,
+    /// The derived account's path below the key, as `quoin key derive` takes it
+    #[arg(long, default_value = "m")]
+    pub path: DerivationPath,
     /// Who asks
     #[arg(long = "as", value_name = "PRINCIPAL", default_value = "alice")]
     pub principal: PrincipalId,
@@ -424,6 +636,10 @@ pub struct CharterShowArgs {
     /// Print JSON, in the form that `apply` reads
     #[arg(long)]
     pub json: bool,
+    /// Write the charters after the genesis to a file, oldest first: `charters.cbor` in the folder
+    /// of a node that is new in a later charter
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    pub chain: Option<PathBuf>,
     /// The data folder
     #[command(flatten)]
     pub data: DataArg,
@@ -482,22 +698,89 @@ pub struct JournalVerifyArgs {
     pub data: DataArg,
 }
 
-/// `quoin bench`.
+/// `quoin single`.
 #[derive(Debug, Subcommand)]
-pub enum BenchCommand {
-    /// Signing latency over HTTP for each scheme beside one plain local key
-    Gateway(BenchArgs),
+pub enum SingleCommand {
+    /// Show the public part and the addresses of a single key
+    #[command(
+        after_help = "Examples:\n  quoin single show words.txt --from mnemonic --scheme ecdsa \
+                      --path \"m/44'/60'/0'/0/5\"\n  quoin single show - --from xpub --scheme \
+                      taproot --path m/0/5"
+    )]
+    Show(SingleShowArgs),
+    /// Write a single key in another format; the new file holds the whole key
+    #[command(
+        after_help = "Example:\n  quoin single convert words.txt --from mnemonic --path \
+                      \"m/44'/60'/0'/0/0\" --to keystore --out key.json --out-password-file pass"
+    )]
+    Convert(SingleConvertArgs),
 }
 
-/// `quoin bench gateway`.
+/// Where a single key comes from.
 #[derive(Debug, Args)]
-pub struct BenchArgs {
-    /// How many signatures of each kind
-    #[arg(long, default_value_t = 300)]
-    pub count: usize,
+pub struct SingleSourceArgs {
+    /// The file with the key, or `-` for standard input; a secret is never an argument
+    pub file: PathBuf,
+    /// The file's format
+    #[arg(long)]
+    pub from: SingleFormatArg,
+    /// The signature scheme, which decides curve and addresses
+    #[arg(long, default_value = "ecdsa")]
+    pub scheme: SchemeArg,
+    /// The path below a mnemonic, an xprv or an xpub
+    #[arg(long, default_value = "m")]
+    pub path: crate::single::FullPath,
+    /// A file with the keystore's password, or the mnemonic's passphrase
+    #[arg(long, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+}
+
+/// `quoin single show`.
+#[derive(Debug, Args)]
+pub struct SingleShowArgs {
+    /// Where the key comes from
+    #[command(flatten)]
+    pub source: SingleSourceArgs,
+    /// A chain's id, for EVM addresses; may be given again
+    #[arg(long = "chain", value_name = "ID", default_value = "1")]
+    pub chains: Vec<u64>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `quoin single convert`.
+#[derive(Debug, Args)]
+pub struct SingleConvertArgs {
+    /// Where the key comes from
+    #[command(flatten)]
+    pub source: SingleSourceArgs,
+    /// The new file's format
+    #[arg(long)]
+    pub to: SingleFormatArg,
+    /// The file to make; one that exists is left alone
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// A file with the new keystore's password
+    #[arg(long, value_name = "FILE")]
+    pub out_password_file: Option<PathBuf>,
+}
+
+/// A format of single keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SingleFormatArg {
+    /// Words of BIP-39, in English
+    Mnemonic,
+    /// BIP-32's private key
+    Xprv,
+    /// BIP-32's public key
+    Xpub,
+    /// Web3 Secret Storage, version 3
+    Keystore,
+    /// Bitcoin's wallet import format
+    Wif,
+    /// 32 bytes in hex
+    Hex,
 }
 
 /// `quoin with-parent`.

@@ -128,6 +128,19 @@ impl Folder {
         }
     }
 
+    /// The charters after the genesis that are kept here, oldest first.
+    pub fn chain(&self) -> Result<Vec<Certificate<Charter>>, Failure> {
+        let mut chain = Vec::new();
+        for number in 1.. {
+            let path = self.charter_path(number);
+            if !path.is_file() {
+                break;
+            }
+            chain.push(self.certificate(&path)?);
+        }
+        Ok(chain)
+    }
+
     /// Keeps a charter that was verified.
     pub fn save_charter(&self, certificate: &Certificate<Charter>) -> Result<(), Failure> {
         create_private(&self.path("charters"))?;

@@ -15,7 +15,7 @@ use quoin_gateway::adapters::{CharterChain, ThresholdCombiner};
 use quoin_gateway::core::ports::Offer;
 use quoin_gateway::core::{Charters, Config, Event, Gateway, Outcome};
 use quoin_gateway::faces::{Agent, Faces, SignTransactionShape, serve, token_hash};
-use quoin_gateway::links;
+use quoin_gateway::links::{self, OnLook};
 use quoin_gateway::metrics::Metrics;
 use quoin_gateway::run::{Handle, spawn};
 use quoin_link::TlsIdentity;
@@ -49,7 +49,8 @@ pub struct GatewayFile {
     pub hosts: Vec<String>,
     /// The genesis certificate.
     pub genesis: PathBuf,
-    /// Where each node listens.
+    /// Where each node listens. A charter carries no addresses, so this is the part to edit when
+    /// nodes come or move; it is read again while the gateway runs.
     pub nodes: BTreeMap<NodeIndex, String>,
     /// The chain node behind the JSON-RPC face; without one there is no such face.
     #[serde(default)]
@@ -79,6 +80,13 @@ impl GatewayFile {
                 .collect(),
             rpc,
             agents: Some(PathBuf::from("../agents.json")),
+        })
+    }
+
+    /// Reads the settings of the gateway in `dir`.
+    pub fn read(dir: &Path) -> Result<Self, Failure> {
+        read_json(&dir.join(GATEWAY_FILE)).map_err(|failure| {
+            failure.next("name a gateway's folder with `--data`, and write its `gateway.json`")
         })
     }
 
@@ -169,9 +177,7 @@ impl RunningGateway {
 
 /// Starts the gateway in `dir`.
 pub async fn start(dir: &Path) -> Result<RunningGateway, Failure> {
-    let file: GatewayFile = read_json(&dir.join(GATEWAY_FILE)).map_err(|failure| {
-        failure.next("name a gateway's folder with `--data`, and write its `gateway.json`")
-    })?;
+    let file = GatewayFile::read(dir)?;
     let (chain, charter) = charters(dir, &file)?;
     let identity = TlsIdentity::load(&dir.join(TLS_FILE))
         .map_err(Failure::from_error("cannot use the gateway's TLS key"))?;
@@ -185,6 +191,7 @@ pub async fn start(dir: &Path) -> Result<RunningGateway, Failure> {
         file.nodes.clone(),
         jitter_seed,
         Box::new(move |number, bytes| keep_charter(&keep, number, bytes)),
+        look_at_addresses(dir, &file),
     )
     .map_err(Failure::from_error("cannot connect to the nodes"))?;
     let listener = std::net::TcpListener::bind(file.listen)
@@ -249,6 +256,35 @@ fn charters(dir: &Path, file: &GatewayFile) -> Result<(CharterChain, Charter), F
     }
     let charter = chain.constitution().charter().clone();
     Ok((chain, charter))
+}
+
+/// Looks whether `gateway.json` has other addresses of nodes. The rest of it is read at the start
+/// alone.
+fn look_at_addresses(dir: &Path, file: &GatewayFile) -> OnLook {
+    let modified = |dir: &Path| {
+        let metadata = std::fs::metadata(dir.join(GATEWAY_FILE));
+        metadata.and_then(|m| m.modified()).ok()
+    };
+    let (dir, mut seen, mut known) = (dir.to_owned(), modified(dir), file.nodes.clone());
+    Box::new(move || {
+        let now = modified(&dir);
+        if now == seen {
+            return None;
+        }
+        seen = now;
+        match GatewayFile::read(&dir) {
+            Ok(file) if file.nodes == known => None,
+            Ok(file) => {
+                tracing::info!("the addresses in `gateway.json` have changed");
+                known.clone_from(&file.nodes);
+                Some(file.nodes)
+            }
+            Err(failure) => {
+                tracing::error!(%failure, "the addresses stay as they were");
+                None
+            }
+        }
+    })
 }
 
 fn keep_charter(folder: &Path, number: CharterNumber, bytes: &[u8]) {
@@ -331,7 +367,7 @@ async fn agents(path: &Path, rpc: &str, handle: &Handle) -> Result<Option<Vec<Ag
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut agents = Vec::with_capacity(entries.len());
     for entry in entries {
-        let Some(key) = keys.iter().find(|k| k.public.name == entry.key) else {
+        let Some(key) = keys.iter().find(|k| k.entry.public.name == entry.key) else {
             return Ok(None);
         };
         let shape = if entry.web3_py {
@@ -343,7 +379,7 @@ async fn agents(path: &Path, rpc: &str, handle: &Handle) -> Result<Option<Vec<Ag
             token_hash(&entry.token),
             entry.principal,
             load_identity(&folder.join(entry.key_file))?,
-            key.public.key,
+            key.entry.public.key,
             entry.chain_id,
             rpc.to_owned(),
             shape,

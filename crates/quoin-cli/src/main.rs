@@ -14,10 +14,12 @@ mod gateway;
 mod independent;
 mod latency;
 mod say;
+mod single;
 
 use clap::Parser;
-use cli::{BenchCommand, Cli, Command};
+use cli::{BenchCommand, Cli, Command, DevCommand, NodeCommand};
 use failure::Failure;
+use quoin_core::payload::NodeChange;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -40,18 +42,38 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Dev(args) if args.demo => dev::demo::run(args).await,
-        Command::Dev(args) => dev::run(args).await,
-        Command::Node(args) => command::serve::node(args).await,
+        Command::Dev(args) => dev(*args).await,
+        Command::Node(args) => node(args).await,
         Command::Gateway(args) => command::serve::gateway(args).await,
         Command::Init(command) => command::init::run(command),
         Command::Key(command) => interruptible(command::key::run(command)).await,
+        Command::Officer(command) => command::backup::officer(command),
+        Command::Drill(args) => interruptible(command::backup::drill(args)).await,
         Command::Sign(args) => interruptible(command::sign::run(*args)).await,
         Command::Approve(args) => interruptible(command::approve::run(args)).await,
         Command::Charter(command) => interruptible(command::charter::run(command)).await,
         Command::Journal(command) => command::journal::run(command),
+        Command::Single(command) => command::single::run(command),
         Command::Bench(BenchCommand::Gateway(args)) => bench::run(args).await,
+        Command::Bench(BenchCommand::Load(args)) => bench::load::run(args).await,
         Command::WithParent(args) => command::serve::with_parent(args).await,
+    }
+}
+
+async fn node(mut args: cli::NodeArgs) -> Result<(), Failure> {
+    let (args, change) = match args.command.take() {
+        Some(NodeCommand::Pardon(args)) => (args, NodeChange::Pardon),
+        Some(NodeCommand::Readmit(args)) => (args, NodeChange::Readmit),
+        None => return command::serve::node(args).await,
+    };
+    interruptible(command::change::node(args, change)).await
+}
+
+async fn dev(mut args: cli::DevArgs) -> Result<(), Failure> {
+    match args.command.take() {
+        Some(DevCommand::Grow(grow)) => interruptible(dev::grow::run(grow)).await,
+        None if args.demo => dev::demo::run(args).await,
+        None => dev::run(args).await,
     }
 }
 

@@ -11,6 +11,7 @@ use crate::ids::{
     RequestBinding, RequestId,
 };
 use crate::intent::{Address, ChainId};
+use crate::path::DerivationPath;
 use crate::statement::Statement;
 use crate::tags::{self, Tag};
 use crate::time::TimeMs;
@@ -125,9 +126,28 @@ pub struct Account {
     /// The chain, or `quoin` for requests that concern Quoin itself.
     #[n(0)]
     pub chain: ChainId,
-    /// The address there.
+    /// The address there: that of the child at `path`.
     #[n(1)]
     pub address: Address,
+    /// Which child of the key it is.
+    ///
+    /// Every signer computes the child from it; what is added to the key is never taken from a
+    /// request.
+    #[n(2)]
+    #[serde(default, skip_serializing_if = "DerivationPath::is_root")]
+    pub path: DerivationPath,
+}
+
+impl Account {
+    /// Whether both are one place, by whatever path: what budgets are counted by.
+    ///
+    /// # Security
+    /// A limit that compared paths as well would not bind the account of somebody who wrote it
+    /// down without its path.
+    #[must_use]
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        (&self.chain, &self.address) == (&other.chain, &other.address)
+    }
 }
 
 /// What a caller signs.
@@ -217,6 +237,7 @@ mod tests {
             account: Account {
                 chain: ChainId::Evm(1),
                 address: Address::evm([5; 20]),
+                path: DerivationPath::ROOT,
             },
             purpose: Purpose::Trading,
             payload_hash: PayloadHash([6; 32]),
@@ -243,7 +264,7 @@ mod tests {
     #[test]
     fn a_binding_follows_all_that_is_asked_for() {
         type Change = fn(&mut Stamp);
-        let changes: [(&str, Change); 11] = [
+        let changes: [(&str, Change); 12] = [
             ("cluster", |s| s.cluster = ClusterId([0; 32])),
             ("principal", |s| s.principal = "bob".parse().unwrap()),
             ("custody", |s| s.custody = CustodyMethod::Local),
@@ -251,6 +272,7 @@ mod tests {
             ("no key", |s| s.key = None),
             ("chain", |s| s.account.chain = ChainId::Evm(2)),
             ("address", |s| s.account.address = Address::evm([0; 20])),
+            ("path", |s| s.account.path = "m/0/5".parse().unwrap()),
             ("purpose", |s| s.purpose = Purpose::Agent),
             ("payload", |s| s.payload_hash = PayloadHash([0; 32])),
             ("request", |s| s.request_id = RequestId([0; 16])),

@@ -139,6 +139,8 @@ tags! {
     DKG_DEAL = "quoin/dkg/v1/deal";
     /// Key generation: signed complaint against a dealer.
     DKG_COMPLAINT = "quoin/dkg/v1/complaint";
+    /// What stands for the transcript of a key that was imported by dealing.
+    DKG_IMPORT = "quoin/dkg/v1/import";
 
     /// The BIP-32 chain code of a key that is born in a ceremony.
     CHAIN_CODE = "quoin/derive/v1/chain-code";
@@ -146,8 +148,14 @@ tags! {
     DERIVE_ED25519 = "quoin/derive/v1/ed25519";
     /// A node's statement that it holds the certificate of a share epoch durably.
     EPOCH_HELD = "quoin/key/held/v1";
+    /// A node's statement that it will never endorse the record of a ceremony.
+    CEREMONY_ABANDONED = "quoin/key/abandoned/v1";
     /// A node's statement that it has erased shares of a key.
     KEY_ERASED = "quoin/key/erased/v1";
+    /// A node's statement of a key's state, its erased shares and outstanding backups among it.
+    KEY_STATE = "quoin/key/state/v1";
+    /// A node's statement that it has pardoned or readmitted another one.
+    NODE_CHANGED = "quoin/node/changed/v1";
     /// The public header of a share's backup.
     BACKUP = "quoin/backup/v1";
 

@@ -3,16 +3,19 @@
 use crate::core::outcome::RawTransaction;
 use crate::core::ports::{
     ApprovalHead, Charters, ClusterView, CombineFailure, Combiner, Offer, Subject,
-    verify_key_certificate,
+    read_certificate, verify_key_certificate,
 };
 use quoin_api::statements::{Answer, FinishedSignature};
 use quoin_chain::Digest;
 use quoin_core::cbor::Version;
 use quoin_core::{
-    Certificate, ClusterId, NodeIndex, Payload, Rejection, Scheme, Signed, SignerSet, Stamp, TimeMs,
+    Certificate, CharterNumber, ClusterId, NodeIndex, Payload, Rejection, Scheme, Signed,
+    SignerSet, Stamp, TimeMs,
 };
 use quoin_policy::{Approval, Charter, Constitution, verify_genesis, verify_successor};
-use quoin_protocol::combine::{self, KeyPublic};
+use quoin_protocol::combine::{self, KeyPublic, Opening};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Combines with `quoin_protocol::combine`, and reads payloads with `quoin_chain`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,24 +29,44 @@ impl Combiner for ThresholdCombiner {
         answers: &[(NodeIndex, Answer)],
     ) -> Result<FinishedSignature, CombineFailure> {
         let decoded = decode(key, subject)?;
-        let (signature, recovery_id) = if key.threshold == 1 {
+        let child = child(key, subject)?;
+        let made = if key.threshold == 1 {
             whole(key, answers)?
         } else {
-            threshold(key, decoded.digest(), answers)?
+            threshold(key, &child.tweak, decoded.digest(), None, answers)?
         };
-        let finished = FinishedSignature {
-            version: Version,
-            request_id: subject.request_id,
-            key: key.key,
-            scheme: key.scheme,
-            signature,
-            recovery_id,
-        };
+        let finished = finished(key, subject, made);
         if key.threshold == 1 {
             // What was combined has been verified on the way; what came whole has not.
-            verify(key, decoded.digest(), &finished)?;
+            verify(key, &child, decoded.digest(), &finished)?;
         }
         Ok(finished)
+    }
+
+    fn opens(
+        &self,
+        key: &KeyPublic,
+        set: &SignerSet,
+        subject: &Subject<'_>,
+        opening: &Opening,
+    ) -> bool {
+        let (Ok(decoded), Ok(child)) = (decode(key, subject), child(key, subject)) else {
+            return false;
+        };
+        combine::opens(key, set, &child.tweak, decoded.digest(), opening)
+    }
+
+    fn finish_treasury(
+        &self,
+        key: &KeyPublic,
+        subject: &Subject<'_>,
+        openings: &BTreeMap<NodeIndex, Opening>,
+        answers: &[(NodeIndex, Answer)],
+    ) -> Result<FinishedSignature, CombineFailure> {
+        let decoded = decode(key, subject)?;
+        let tweak = child(key, subject)?.tweak;
+        let made = threshold(key, &tweak, decoded.digest(), Some(openings), answers)?;
+        Ok(finished(key, subject, made))
     }
 
     fn verify_finished(
@@ -52,7 +75,12 @@ impl Combiner for ThresholdCombiner {
         subject: &Subject<'_>,
         finished: &FinishedSignature,
     ) -> Result<(), CombineFailure> {
-        verify(key, decode(key, subject)?.digest(), finished)
+        verify(
+            key,
+            &child(key, subject)?,
+            decode(key, subject)?.digest(),
+            finished,
+        )
     }
 
     fn assemble(&self, payload: &Payload, finished: &FinishedSignature) -> Option<RawTransaction> {
@@ -70,14 +98,17 @@ impl Combiner for ThresholdCombiner {
 
     fn certificate(&self, bytes: &[u8], view: &ClusterView) -> Result<KeyPublic, Rejection> {
         let public = verify_key_certificate(bytes, view)?;
-        // A local key has one share, which lies on no polynomial.
-        if public.threshold > 1 {
-            let bad = |e: String| Rejection::caller("certificate", e);
-            let certificate = Certificate::from_bytes(bytes).map_err(|e| bad(e.to_string()))?;
-            combine::verify_certificate(&certificate, &view.nodes)
-                .map_err(|e| bad(e.to_string()))?;
-        }
+        let bad = |e: String| Rejection::caller("certificate", e);
+        let roster = view.rosters.get(&public.charter);
+        let roster = roster.ok_or_else(|| bad("its charter is not known".to_owned()))?;
+        combine::verify_certificate(&read_certificate(bytes)?, roster)
+            .map_err(|e| bad(e.to_string()))?;
         Ok(public)
+    }
+
+    fn succession(&self, next: &KeyPublic, base: &KeyPublic) -> Result<(), Rejection> {
+        quoin_protocol::combine::verify_succession(next, base)
+            .map_err(|e| Rejection::caller("certificate", e.to_string()))
     }
 }
 
@@ -93,11 +124,37 @@ fn decode(key: &KeyPublic, subject: &Subject<'_>) -> Result<quoin_chain::Decoded
         .map_err(|rejection| failure(rejection.to_string()))
 }
 
+/// The account's key, from the stamped path. A gateway that took another would only make
+/// signatures that do not verify: the signers compute it for themselves.
+fn child(key: &KeyPublic, subject: &Subject<'_>) -> Result<combine::ChildKey, CombineFailure> {
+    combine::derive(key, &subject.account.path).map_err(|fault| failure(fault.to_string()))
+}
+
+fn finished(
+    key: &KeyPublic,
+    subject: &Subject<'_>,
+    (signature, recovery_id): Made,
+) -> FinishedSignature {
+    FinishedSignature {
+        version: Version,
+        request_id: subject.request_id,
+        key: key.key,
+        scheme: key.scheme,
+        signature,
+        recovery_id,
+    }
+}
+
+/// A signature, and its recovery id for ECDSA.
+type Made = ([u8; 64], Option<u8>);
+
 fn threshold(
     key: &KeyPublic,
+    tweak: &[u8; 32],
     digest: &Digest,
+    openings: Option<&BTreeMap<NodeIndex, Opening>>,
     answers: &[(NodeIndex, Answer)],
-) -> Result<([u8; 64], Option<u8>), CombineFailure> {
+) -> Result<Made, CombineFailure> {
     let set = SignerSet::from_unordered(answers.iter().map(|(node, _)| *node).collect())
         .ok_or_else(|| failure("the answers are not of a set of signers"))?;
     let partials: Vec<(NodeIndex, combine::Answer)> = answers
@@ -110,7 +167,13 @@ fn threshold(
             (*node, partial)
         })
         .collect();
-    let made = combine::finish(key, &set, digest, &partials).map_err(|fault| CombineFailure {
+    let made = match openings {
+        None => combine::finish(key, &set, tweak, digest, &partials),
+        Some(openings) => {
+            combine::finish_treasury(key, &set, tweak, digest, openings, &partials)
+        }
+    };
+    let made = made.map_err(|fault| CombineFailure {
         message: fault.to_string(),
         culprits: fault.culprits,
     })?;
@@ -122,7 +185,7 @@ fn threshold(
 fn whole(
     key: &KeyPublic,
     answers: &[(NodeIndex, Answer)],
-) -> Result<([u8; 64], Option<u8>), CombineFailure> {
+) -> Result<Made, CombineFailure> {
     let [(node, answer)] = answers else {
         return Err(failure("a local key has one answer"));
     };
@@ -140,23 +203,26 @@ fn whole(
     }
 }
 
-/// Verifies the signature and, for ECDSA, that the recovery id leads to this key: a wrong one
-/// would make a transaction of another sender.
+/// Verifies the signature and, for ECDSA, that the recovery id leads to the account's key: a wrong
+/// one would make a transaction of another sender.
 fn verify(
     key: &KeyPublic,
+    child: &combine::ChildKey,
     digest: &Digest,
     finished: &FinishedSignature,
 ) -> Result<(), CombineFailure> {
-    combine::verify(key, digest, &finished.signature).map_err(|fault| CombineFailure {
-        message: fault.to_string(),
-        culprits: fault.culprits,
+    combine::verify(key, &child.tweak, digest, &finished.signature).map_err(|fault| {
+        CombineFailure {
+            message: fault.to_string(),
+            culprits: fault.culprits,
+        }
     })?;
     if finished.scheme != key.scheme {
         return Err(failure("the signature names another scheme"));
     }
     match (key.scheme, digest, finished.recovery_id) {
         (Scheme::Ecdsa, Digest::Prehash(prehash), Some(id)) => {
-            if recovers(key, prehash, &finished.signature, id) {
+            if recovers(&child.public_key, prehash, &finished.signature, id) {
                 Ok(())
             } else {
                 Err(failure("the recovery id leads to another key"))
@@ -168,14 +234,14 @@ fn verify(
     }
 }
 
-fn recovers(key: &KeyPublic, prehash: &[u8; 32], signature: &[u8; 64], id: u8) -> bool {
+fn recovers(public_key: &[u8], prehash: &[u8; 32], signature: &[u8; 64], id: u8) -> bool {
     use k256::ecdsa::{RecoveryId, Signature, VerifyingKey};
     let (Ok(signature), Some(id)) = (Signature::from_slice(signature), RecoveryId::from_byte(id))
     else {
         return false;
     };
     VerifyingKey::recover_from_prehash(prehash, &signature, id)
-        .is_ok_and(|found| found.to_sec1_bytes().as_ref() == key.public_key.as_slice())
+        .is_ok_and(|found| found.to_sec1_bytes().as_ref() == public_key)
 }
 
 /// The two scalars of a signature.
@@ -313,5 +379,9 @@ fn view_of(constitution: &Constitution) -> ClusterView {
         hash: constitution.hash(),
         threshold: charter.threshold,
         nodes: nodes.map(|n| (n.index, n.credential.clone())).collect(),
+        rosters: (0..=constitution.number().0)
+            .map(CharterNumber)
+            .filter_map(|n| Some((n, Arc::clone(constitution.roster(n)?))))
+            .collect(),
     }
 }

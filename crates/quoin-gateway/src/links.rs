@@ -1,4 +1,7 @@
 //! The links to nodes over `quoin-link`: pins from the charter, addresses from configuration.
+//!
+//! A charter carries no addresses. Whoever adds a node writes its address into the gateway's settings
+//! and brings the charter into force, in either order: both are followed while the gateway runs.
 
 use crate::run::{LinkEvent, NodeLinks};
 use quoin_api::frame::Priority;
@@ -8,6 +11,7 @@ use quoin_link::{
 };
 use quoin_policy::Charter;
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 /// How many link events may wait for the core.
@@ -16,11 +20,23 @@ const EVENTS_MAX: usize = 1_024;
 /// What is done with a charter that has come into force, such as writing it to disk.
 pub type OnCharter = Box<dyn Fn(CharterNumber, &[u8]) + Send>;
 
+/// Where nodes listen, as `host:port`.
+pub type Addresses = BTreeMap<NodeIndex, String>;
+
+/// Looks whether the settings have other addresses by now; `None` when they are as they were.
+pub type OnLook = Box<dyn FnMut() -> Option<Addresses> + Send>;
+
+/// How often the settings are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
 /// Mutual-TLS links to the nodes of the charter in force.
 pub struct TlsLinks {
     endpoint: Endpoint,
-    addresses: BTreeMap<PeerId, String>,
+    pins: Pins,
+    addresses: Addresses,
+    looked: Instant,
     on_charter: OnCharter,
+    on_look: OnLook,
 }
 
 /// Whose keys `charter` pins, for a gateway: its nodes'.
@@ -33,7 +49,7 @@ pub fn pins_of(charter: &Charter) -> Result<Pins, LinkError> {
 }
 
 /// Connects to the nodes of `charter`. `name` is this gateway's id in the charter, `addresses` is
-/// where each node listens, as `host:port`. Call it inside a runtime.
+/// where each node listens, and `on_look` says when that has changed. Call it inside a runtime.
 ///
 /// # Errors
 /// When the charter pins a key twice, or the TLS library refuses the identity.
@@ -41,19 +57,17 @@ pub fn connect(
     name: String,
     identity: TlsIdentity,
     charter: &Charter,
-    addresses: BTreeMap<NodeIndex, String>,
+    addresses: Addresses,
     jitter_seed: [u8; 32],
     on_charter: OnCharter,
+    on_look: OnLook,
 ) -> Result<(TlsLinks, mpsc::Receiver<LinkEvent>), LinkError> {
-    let addresses: BTreeMap<PeerId, String> = addresses
-        .into_iter()
-        .map(|(node, address)| (PeerId::Node(node), address))
-        .collect();
+    let pins = pins_of(charter)?;
     let config = Config {
         me: PeerId::Gateway(name),
         identity,
-        pins: pins_of(charter)?,
-        addresses: addresses.clone(),
+        pins: pins.clone(),
+        addresses: of_pinned(&pins, &addresses),
         limits: Limits::default(),
         jitter_seed,
     };
@@ -62,9 +76,13 @@ pub fn connect(
     tokio::spawn(forward(inbound, events));
     let links = TlsLinks {
         endpoint,
+        pins,
         addresses,
+        looked: Instant::now(),
         on_charter,
+        on_look,
     };
+    links.warn_of_missing();
     Ok((links, received))
 }
 
@@ -101,14 +119,61 @@ impl NodeLinks for TlsLinks {
         }
     }
 
-    fn adopted(&self, number: CharterNumber, charter: &[u8]) {
+    fn adopted(&mut self, number: CharterNumber, charter: &[u8]) {
         (self.on_charter)(number, charter);
         let pins = Certificate::<Charter>::from_bytes(charter)
             .ok()
             .and_then(|certificate| pins_of(certificate.unverified()).ok());
         match pins {
-            Some(pins) => self.endpoint.set_peers(pins, &self.addresses),
+            Some(pins) => {
+                self.pins = pins;
+                self.look();
+                self.follow();
+            }
             None => tracing::error!(number = number.0, "the charter's pins are unusable"),
         }
     }
+
+    fn tick(&mut self) {
+        if self.looked.elapsed() >= LOOK_EVERY && self.look() {
+            self.follow();
+        }
+    }
+}
+
+impl TlsLinks {
+    /// Takes over other addresses; says whether there are any.
+    fn look(&mut self) -> bool {
+        self.looked = Instant::now();
+        let found = (self.on_look)();
+        let changed = found.is_some();
+        if let Some(addresses) = found {
+            self.addresses = addresses;
+        }
+        changed
+    }
+
+    fn follow(&self) {
+        let addresses = of_pinned(&self.pins, &self.addresses);
+        self.endpoint.set_peers(self.pins.clone(), &addresses);
+        self.warn_of_missing();
+    }
+
+    fn warn_of_missing(&self) {
+        for peer in self.pins.peers() {
+            if let PeerId::Node(node) = peer
+                && !self.addresses.contains_key(node)
+            {
+                tracing::warn!(%node, "the settings have no address of this node; add it");
+            }
+        }
+    }
+}
+
+/// The addresses of pinned nodes: that of anybody else is of no use.
+fn of_pinned(pins: &Pins, addresses: &Addresses) -> BTreeMap<PeerId, String> {
+    let peers = addresses
+        .iter()
+        .map(|(node, address)| (PeerId::Node(*node), address.clone()));
+    peers.filter(|(peer, _)| pins.key(peer).is_some()).collect()
 }

@@ -1,6 +1,6 @@
 //! What `GET /metrics` shows, in the Prometheus text format. No label comes from a caller.
 
-use crate::core::outcome::Status;
+use crate::core::outcome::{Status, Stock};
 use crate::core::{Metric, Outcome};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -9,6 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use quoin_core::{NodeIndex, Scheme};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 /// Upper bounds of latency, in seconds: from a loopback signature to the deadline.
@@ -31,6 +32,9 @@ pub struct Metrics {
     in_flight: Gauge,
     pending: Gauge,
     stock: Family<Labels<2>, Gauge>,
+    refill: Family<Labels<2>, Gauge<f64, AtomicU64>>,
+    until_empty: Family<Labels<2>, Gauge<f64, AtomicU64>>,
+    epoch: Family<Labels<2>, Gauge>,
 }
 
 impl Default for Metrics {
@@ -62,6 +66,15 @@ impl Default for Metrics {
         let stock = Family::default();
         let help = "Presignature ids in stock, by key";
         registry.register("presignatures", help, stock.clone());
+        let refill = Family::default();
+        let help = "Presignature ids that nodes lent in each second of the last ten, by key";
+        registry.register("presignatures_refill_per_second", help, refill.clone());
+        let until_empty = Family::default();
+        let help = "Seconds until the stock of a key is empty, were nothing lent any more";
+        registry.register("presignatures_seconds_to_empty", help, until_empty.clone());
+        let epoch = Family::default();
+        let help = "The newest certified share epoch, by key";
+        registry.register("key_epoch", help, epoch.clone());
         Self {
             registry,
             requests,
@@ -73,6 +86,9 @@ impl Default for Metrics {
             in_flight,
             pending,
             stock,
+            refill,
+            until_empty,
+            epoch,
         }
     }
 }
@@ -129,18 +145,33 @@ impl Metrics {
         self.nodes_up.set(count(up));
         self.in_flight.set(count(status.in_flight));
         self.pending.set(count(status.pending));
-        self.stock.clear();
-        for (key, scheme, ids) in &status.stock {
-            let labels = [
-                ("key", key.to_string()),
-                ("scheme", scheme_name(*scheme).to_owned()),
-            ];
-            self.stock.get_or_create(&labels).set(count(*ids));
-        }
+        self.show_stock(&status.stock);
         let mut text = String::new();
         // Writing to a `String` cannot fail.
         let _ = encode(&mut text, &self.registry);
         text
+    }
+}
+
+impl Metrics {
+    fn show_stock(&self, stock: &[Stock]) {
+        self.stock.clear();
+        self.refill.clear();
+        self.until_empty.clear();
+        self.epoch.clear();
+        for of in stock {
+            let labels = [
+                ("key", of.key.to_string()),
+                ("scheme", scheme_name(of.scheme).to_owned()),
+            ];
+            self.stock.get_or_create(&labels).set(count(of.ids));
+            let epoch = self.epoch.get_or_create(&labels);
+            epoch.set(i64::from(of.epoch.0));
+            let refill = self.refill.get_or_create(&labels);
+            refill.set(of.refill_per_s());
+            let until_empty = self.until_empty.get_or_create(&labels);
+            until_empty.set(of.seconds_to_empty());
+        }
     }
 }
 

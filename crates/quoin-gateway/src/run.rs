@@ -37,7 +37,10 @@ pub trait NodeLinks: Send + 'static {
     fn send(&self, node: NodeIndex, priority: Priority, frame: Vec<u8>);
 
     /// A newer charter is in force: keep it, and connect to its nodes.
-    fn adopted(&self, number: CharterNumber, charter: &[u8]);
+    fn adopted(&mut self, number: CharterNumber, charter: &[u8]);
+
+    /// Time has passed.
+    fn tick(&mut self) {}
 }
 
 /// The time of this host.
@@ -119,7 +122,10 @@ impl Shell {
                     }
                     None => return,
                 },
-                _ = ticks.tick() => self.handle(Event::Tick),
+                _ = ticks.tick() => {
+                    self.links.tick();
+                    self.handle(Event::Tick);
+                }
             }
         }
     }

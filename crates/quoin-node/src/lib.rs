@@ -1,5 +1,8 @@
 //! A signer: the node core as a state machine, and its shell.
 
+pub mod backup;
+pub mod memory;
+pub mod restore;
 pub mod seal;
 pub mod store;
 

@@ -71,6 +71,36 @@ pub struct Charter {
     /// The policies, as Cedar text.
     #[n(15)]
     pub policies: String,
+    /// To whom each node seals its shares when it stores them; without it there are no backups.
+    #[n(16)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<BackupPolicy>,
+}
+
+/// To whom each node seals its shares: `threshold` of the officers can open what one node sealed.
+///
+/// In JSON: `{"threshold": 2, "officers": [{"name": "ann", "recipient": "age1..."}, ...]}`.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackupPolicy {
+    /// How many officers open a backup together.
+    #[n(0)]
+    pub threshold: u8,
+    /// The officers.
+    #[n(1)]
+    pub officers: Vec<Officer>,
+}
+
+/// Who keeps a part of the backups.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Officer {
+    /// The officer's name, for people.
+    #[n(0)]
+    pub name: String,
+    /// The officer's X25519 recipient in the text form of the `age` format: `age1...`.
+    #[n(1)]
+    pub recipient: String,
 }
 
 /// A node and its identities.

@@ -9,7 +9,7 @@ use crate::charter::{Charter, GOVERNOR_ROLE, Principal};
 use crate::constitution::Constitution;
 use quoin_core::ids::NODE_INDEX_MAX;
 use quoin_core::signer_set::{SIGNERS_MAX, SIGNERS_MIN};
-use quoin_core::{CharterNumber, Statement, cbor};
+use quoin_core::{CharterNumber, NodeIndex, Statement, cbor};
 use std::collections::BTreeSet;
 use std::fmt::Display;
 
@@ -37,6 +37,14 @@ pub(crate) const NAME_BYTES_MAX: usize = 64;
 pub(crate) const SYMBOL_BYTES_MAX: usize = 16;
 /// The most decimals of an asset; tokens with more exist only as attacks.
 pub(crate) const DECIMALS_MAX: u8 = 36;
+/// The most officers of a backup: each has one part of every share.
+pub(crate) const OFFICERS_MAX: usize = 15;
+/// What every recipient of the `age` format begins with.
+const RECIPIENT_PREFIX: &str = "age1";
+/// How long an X25519 recipient is: the prefix, 32 bytes in fives of bits, and a checksum of six.
+const RECIPIENT_BYTES: usize = 62;
+/// The characters of Bech32 after the prefix.
+const BECH32: &str = "qpzry9x8gf2tvdw0s3jn54khce6mua7l";
 
 /// Why a charter is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -209,16 +217,50 @@ pub enum CharterError {
         /// The number of the current charter.
         current: u64,
     },
-    /// A successor changes who holds shares, or how many of them sign.
+    /// A successor keeps fewer of the current nodes than must sign.
     #[error(
-        "`{place}` differs from charter {current}, but the keys' shares are dealt to its nodes and \
-         threshold: resharing must come first, which this version does not offer yet"
+        "only {staying} nodes of charter {current} stay, and {threshold} must, each with its index \
+         and credential: only nodes that hold shares can deal them to others; change the nodes in \
+         two steps, and reshare every key in between"
     )]
-    ResharingNeeded {
-        /// The field.
-        place: &'static str,
+    TooFewNodesStay {
+        /// How many stay.
+        staying: usize,
+        /// How many must.
+        threshold: u8,
         /// The number of the current charter.
         current: u64,
+    },
+    /// A successor gives the identity of one node to another index.
+    #[error(
+        "node {now} has the credential of node {before} of charter {current}, but an identity \
+         keeps its index, which its shares and its journal name; make a new identity instead"
+    )]
+    NodeMoved {
+        /// The node's index in the current charter.
+        before: NodeIndex,
+        /// Its index in the successor.
+        now: NodeIndex,
+        /// The number of the current charter.
+        current: u64,
+    },
+    /// A backup asks for none, or for more officers than there are.
+    #[error(
+        "`backup.threshold` is {threshold} of {officers} officers; it must be 1 to all of them"
+    )]
+    BadBackupThreshold {
+        /// How many officers open a backup.
+        threshold: u8,
+        /// How many there are.
+        officers: usize,
+    },
+    /// An officer's recipient is not one.
+    #[error(
+        "`{place}` must be an X25519 recipient as `age-keygen` prints it: `age1` and 58 characters"
+    )]
+    BadRecipient {
+        /// Where.
+        place: String,
     },
     /// Someone who must sign the genesis has not.
     #[error("the genesis is not signed by {who}")]
@@ -255,6 +297,7 @@ impl Charter {
         principals(&self)?;
         assets_and_book(&self)?;
         budgets(&self)?;
+        backup(&self)?;
         let rules = Rules::compile(&self)?;
         for budget in &self.budgets {
             if rules.has(budget.id.as_str()) {
@@ -439,6 +482,39 @@ fn assets_and_book(c: &Charter) -> Result<(), CharterError> {
             place: format!("assets.{}.decimals", asset.asset),
         }),
     }
+}
+
+fn backup(c: &Charter) -> Result<(), CharterError> {
+    let Some(policy) = &c.backup else {
+        return Ok(());
+    };
+    let (threshold, officers) = (policy.threshold, policy.officers.len());
+    at_most("backup.officers", officers, OFFICERS_MAX)?;
+    if threshold == 0 || usize::from(threshold) > officers {
+        return Err(CharterError::BadBackupThreshold {
+            threshold,
+            officers,
+        });
+    }
+    for (place, officer) in policy.officers.iter().enumerate() {
+        let place = format!("backup.officers[{place}]");
+        printable(&format!("{place}.name"), &officer.name, NAME_BYTES_MAX)?;
+        let data = officer.recipient.strip_prefix(RECIPIENT_PREFIX);
+        let fits = officer.recipient.len() == RECIPIENT_BYTES;
+        if !fits || data.is_none_or(|d| !d.chars().all(|c| BECH32.contains(c))) {
+            let place = format!("{place}.recipient");
+            return Err(CharterError::BadRecipient { place });
+        }
+    }
+    distinct(
+        "backup.officers.name",
+        policy.officers.iter().map(|o| &o.name),
+    )?;
+    // One recipient twice would count as two officers.
+    distinct(
+        "backup.officers.recipient",
+        policy.officers.iter().map(|o| &o.recipient),
+    )
 }
 
 fn budgets(c: &Charter) -> Result<(), CharterError> {

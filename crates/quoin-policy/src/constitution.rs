@@ -12,6 +12,7 @@ use quoin_core::{
     NodeIndex, PrincipalId, PublicCredential, RuleId, Signed, Stamp, TimeMs,
 };
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A charter that has been checked, with its policies compiled.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub struct Constitution {
     cluster: ClusterId,
     /// The hash of every charter from the genesis on that the verification went through.
     lineage: BTreeMap<CharterNumber, CharterHash>,
+    /// The nodes of every one of them: a key's certificate is of the charter that it names.
+    rosters: BTreeMap<CharterNumber, Arc<BTreeMap<NodeIndex, PublicCredential>>>,
     principals: BTreeMap<PrincipalId, usize>,
     credentials: BTreeMap<CredentialId, usize>,
     assets: BTreeMap<AssetId, usize>,
@@ -62,8 +65,8 @@ pub fn verify_genesis(
 /// A node that replays its journal passes the time at which it first accepted the charter.
 ///
 /// # Errors
-/// When the charter fails a check, does not follow `current`, changes what shares are dealt to, or
-/// too few governors signed.
+/// When the charter fails a check, does not follow `current`, keeps too few of its nodes, or too few
+/// governors signed.
 pub fn verify_successor(
     current: &Constitution,
     certificate: &Certificate<Charter>,
@@ -94,8 +97,12 @@ pub fn verify_successor(
         return Err(CharterError::TooFewGovernors { signed, quorum });
     }
     let mut constitution = next.clone().check()?;
-    shares_stay(current.charter(), next)?;
+    enough_stay(current.charter(), next)?;
     constitution.lineage.extend(&current.lineage);
+    let rosters = current.rosters.iter();
+    constitution
+        .rosters
+        .extend(rosters.map(|(number, roster)| (*number, Arc::clone(roster))));
     Ok(constitution)
 }
 
@@ -105,23 +112,33 @@ fn holders(charter: &Charter) -> BTreeMap<NodeIndex, &PublicCredential> {
     nodes.map(|n| (n.index, &n.credential)).collect()
 }
 
-/// Refuses a charter whose nodes could not sign with the shares that the current nodes hold, or
-/// under which they would sign with fewer than the promises of the current one need.
+/// Refuses a charter under which the keys could be lost: what the current nodes hold can only be
+/// dealt to others by as many of them as sign, so that many stay, each with index and credential.
 ///
-/// TLS keys and operators may change: no share depends on them.
-fn shares_stay(current: &Charter, next: &Charter) -> Result<(), CharterError> {
-    let places = [
-        ("nodes", holders(current) == holders(next)),
-        ("threshold", current.threshold == next.threshold),
-        ("f_tol", current.f_tol == next.f_tol),
-    ];
-    match places.into_iter().find(|(_, same)| !same) {
-        None => Ok(()),
-        Some((place, _)) => Err(CharterError::ResharingNeeded {
-            place,
-            current: current.number.0,
-        }),
+/// TLS keys and operators may change: no share depends on them. What the next charter promises with
+/// its own nodes, threshold and `f_tol` is checked in itself.
+fn enough_stay(current: &Charter, next: &Charter) -> Result<(), CharterError> {
+    let (number, holders) = (current.number.0, holders(current));
+    for node in &next.nodes {
+        let before = holders.iter().find(|(_, c)| ***c == node.credential);
+        if let Some((before, _)) = before.filter(|(index, _)| **index != node.index) {
+            return Err(CharterError::NodeMoved {
+                before: *before,
+                now: node.index,
+                current: number,
+            });
+        }
     }
+    let stays = |n: &&NodeEntry| holders.get(&n.index) == Some(&&n.credential);
+    let staying = next.nodes.iter().filter(stays).count();
+    if staying >= usize::from(current.threshold) {
+        return Ok(());
+    }
+    Err(CharterError::TooFewNodesStay {
+        staying,
+        threshold: current.threshold,
+        current: number,
+    })
 }
 
 fn endorsed_by_principal(certificate: &Certificate<Charter>, principal: &Principal) -> bool {
@@ -139,8 +156,11 @@ impl Constitution {
             .clone()
             .flat_map(|(i, p)| p.credentials.iter().map(move |c| (c.id(), i)));
         let book = charter.book.iter().enumerate();
+        let nodes = charter.nodes.iter();
+        let roster = nodes.map(|n| (n.index, n.credential.clone())).collect();
         Self {
             lineage: BTreeMap::from([(charter.number, hash)]),
+            rosters: BTreeMap::from([(charter.number, Arc::new(roster))]),
             credentials: credentials.collect(),
             principals: principals.map(|(i, p)| (p.id.clone(), i)).collect(),
             assets: index_by(&charter.assets, |a| a.asset.clone()),
@@ -182,6 +202,15 @@ impl Constitution {
     #[must_use]
     pub fn ancestor(&self, number: CharterNumber) -> Option<CharterHash> {
         self.lineage.get(&number).copied()
+    }
+
+    /// The nodes of a charter of this chain, this one or an earlier one, when it is known.
+    #[must_use]
+    pub fn roster(
+        &self,
+        number: CharterNumber,
+    ) -> Option<&Arc<BTreeMap<NodeIndex, PublicCredential>>> {
+        self.rosters.get(&number)
     }
 
     /// The node with this index.

@@ -73,6 +73,9 @@ pub enum DenialReason {
     /// The stamp lapses too far ahead.
     #[n(17)]
     HorizonTooFar,
+    /// The key's state does not allow it.
+    #[n(18)]
+    KeyState,
 }
 
 impl DenialReason {
@@ -88,7 +91,8 @@ impl DenialReason {
             | Self::CredentialMismatch
             | Self::KeyMismatch
             | Self::TooManyApprovals
-            | Self::HorizonTooFar => Class::Caller,
+            | Self::HorizonTooFar
+            | Self::KeyState => Class::Caller,
             Self::PrincipalExpired
             | Self::UnknownAsset
             | Self::AmountOverflow

@@ -190,7 +190,10 @@ fn conditions(view: &View<'_>) -> Option<Vec<String>> {
             all.push(text("purpose", purpose_name(*purpose)));
         }
         Action::ChangeKey { change, .. } => all.push(text("change", change.name())),
-        Action::ChangeNode { change, .. } => all.push(text("change", change.name())),
+        Action::ChangeNode { node, change } => {
+            all.push(text("change", change.name()));
+            all.push(format!("context.node == {node}"));
+        }
     }
     if let Some(fee) = &view.intent.fee_max {
         let micro = view.micro(fee, "fee_micro").ok()?;

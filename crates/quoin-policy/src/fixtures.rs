@@ -58,6 +58,7 @@ pub(crate) fn account() -> Account {
     Account {
         chain: format!("eip155:{CHAIN}").parse().unwrap(),
         address: own_address(),
+        path: quoin_core::DerivationPath::ROOT,
     }
 }
 
@@ -125,6 +126,7 @@ pub(crate) fn charter(policies: &str) -> Charter {
             address: exchange(),
         }],
         policies: policies.into(),
+        backup: None,
     }
 }
 
@@ -212,7 +214,10 @@ pub(crate) fn key_facts() -> KeyFacts {
         name: "hot".parse().unwrap(),
         purpose: Purpose::Trading,
         scheme: Scheme::Ecdsa,
-        addresses: vec![own_address()],
+        addresses: vec![own_address(), KeyId([9; 16]).to_string().parse().unwrap()],
+        threshold: 2,
+        holders: 3,
+        state: quoin_core::KeyState::Active,
     }
 }
 

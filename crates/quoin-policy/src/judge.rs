@@ -15,13 +15,14 @@ use crate::ledger::{Charge, Ledger, Reservation};
 use crate::obligation::Unmet;
 use crate::schema::{View, context_pairs, purpose_name, scheme_name};
 use crate::slots::SlotTake;
+use crate::states::{state_after, state_name};
 use crate::warrant::Warrant;
 use cedar_policy::RestrictedExpression;
 use quoin_chain::Decoded;
 use quoin_core::cbor::Version;
 use quoin_core::{
-    Action, Address, Amount, AssetId, Intent, IntentHash, KeyId, KeyName, Purpose, RuleId, Scheme,
-    Signed, Stamp, TimeMs,
+    Action, Address, Amount, AssetId, CustodyMethod, Intent, IntentHash, KeyId, KeyName, KeyState,
+    Purpose, RuleId, Scheme, Signed, Stamp, TimeMs,
 };
 use serde::{Deserialize, Serialize};
 
@@ -39,9 +40,19 @@ pub struct KeyFacts {
     pub purpose: Purpose,
     /// Its scheme.
     pub scheme: Scheme,
-    /// The addresses at which it is an account, on any chain. None means that it signs nothing.
+    /// The addresses at which the child at the stamped path is an account, on any chain; of the key
+    /// itself when that path is the root. None means that it signs nothing.
     pub addresses: Vec<Address>,
+    /// How many of its holders sign.
+    pub threshold: u8,
+    /// How many nodes hold a share and serve it. A local key is served by one.
+    pub holders: u8,
+    /// Its state on this node.
+    pub state: KeyState,
 }
+
+/// The address of the cluster's own account on Quoin, for requests that are about no key.
+pub const CLUSTER_ACCOUNT: &str = "cluster";
 
 /// What is to be judged.
 pub struct Request<'a> {
@@ -134,7 +145,7 @@ impl Constitution {
         self.obligations_met(request, &rules)?;
         let reservation =
             self.reservation(&request.decoded, request.stamp, request.key, request.now)?;
-        let reserved = ledger.reserve(self, &reservation);
+        let reserved = ledger.reserve(self, &reservation, request.key);
         reserved.map_err(|denial| self.described(request.decoded.intent(), denial))?;
         Ok((rules, reservation))
     }
@@ -316,7 +327,10 @@ impl Constitution {
         at: TimeMs,
     ) -> Result<Reservation, Denial> {
         let mut charges = Vec::new();
-        for budget in &self.charter().budgets {
+        // Budgets bound what is signed. A change signs nothing, and a full budget must not be what
+        // keeps a key from being suspended.
+        let free = is_change(&decoded.intent().action);
+        for budget in self.charter().budgets.iter().filter(|_| !free) {
             if !self.in_scope(&budget.scope, decoded, stamp, key) {
                 continue;
             }
@@ -357,7 +371,7 @@ impl Constitution {
             Scope::Role(role) => self
                 .principal(&stamp.principal)
                 .is_some_and(|p| p.roles.contains(role)),
-            Scope::Account(account) => decoded.account() == account,
+            Scope::Account(account) => decoded.account().is_same_place(account),
             Scope::Counterparty(address) => decoded.intent().action.counterparty() == Some(address),
             Scope::Key(name) => key.is_some_and(|k| k.name == *name),
         }
@@ -372,7 +386,24 @@ fn deny<T>(
     Err(Denial::at(reason, field, message))
 }
 
+/// Whether a request changes a key or how a node is seen; it signs nothing.
+const fn is_change(action: &Action) -> bool {
+    matches!(action, Action::ChangeKey { .. } | Action::ChangeNode { .. })
+}
+
 fn key_fits(request: &Request<'_>) -> Result<(), Denial> {
+    if is_change(&request.decoded.intent().action) {
+        change_fits(request)?;
+    } else if let Some(key) = request.key
+        && key.state != KeyState::Active
+    {
+        let message = format!(
+            "the key `{}` is {}, and only an active key signs",
+            key.name,
+            state_name(key.state)
+        );
+        return deny(DenialReason::KeyState, "key", message);
+    }
     let (stamp, decoded) = (request.stamp, &request.decoded);
     let bad = |field, message: &str| deny(DenialReason::KeyMismatch, field, message);
     let creates = match &decoded.intent().action {
@@ -380,11 +411,6 @@ fn key_fits(request: &Request<'_>) -> Result<(), Denial> {
         _ => None,
     };
     let about_node = matches!(decoded.intent().action, Action::ChangeNode { .. });
-    if let Action::ChangeKey { key, .. } = &decoded.intent().action
-        && stamp.key != Some(*key)
-    {
-        return bad("key", "the stamp and the request are for different keys");
-    }
     match (creates, request.key) {
         (None, None) if about_node && stamp.key.is_none() => Ok(()),
         (None, Some(_)) if about_node => bad("key", "a request about a node names no key"),
@@ -417,15 +443,65 @@ fn key_fits(request: &Request<'_>) -> Result<(), Denial> {
     }
 }
 
+/// What a change of a key or a node has to be stamped with, and in which state of the key it can be.
+fn change_fits(request: &Request<'_>) -> Result<(), Denial> {
+    let (stamp, action) = (request.stamp, &request.decoded.intent().action);
+    let bad = |field, message: &str| deny(DenialReason::KeyMismatch, field, message);
+    if stamp.custody != CustodyMethod::Mpc {
+        return bad("custody", "a change is stamped `mpc`, whatever the key is");
+    }
+    let Action::ChangeKey { key: id, change } = action else {
+        return match stamp.account.address.as_str() {
+            CLUSTER_ACCOUNT => Ok(()),
+            _ => bad(
+                "account",
+                &format!("a request about a node is for the account `{CLUSTER_ACCOUNT}`"),
+            ),
+        };
+    };
+    if stamp.key != Some(*id) {
+        return bad("key", "the stamp and the request are for different keys");
+    }
+    // Not the key's address on another chain: a rule names a key by one account.
+    if stamp.account.address.as_str() != id.to_string() {
+        return bad(
+            "account",
+            "a request about a key is for its account on Quoin, its id",
+        );
+    }
+    match request.key {
+        Some(key) if state_after(key.state, change).is_none() => {
+            let message = format!(
+                "the key `{}` is {}, which allows no {}",
+                key.name,
+                state_name(key.state),
+                change.name()
+            );
+            deny(DenialReason::KeyState, "change", message)
+        }
+        _ => Ok(()),
+    }
+}
+
 fn account_attributes(request: &Request<'_>) -> Vec<(String, RestrictedExpression)> {
     let account = request.decoded.account();
     let key = request.key.map(|k| k.name.to_string());
+    // A request about a node is about no key: what its stamp says of one means nothing.
+    let about_node = matches!(request.decoded.intent().action, Action::ChangeNode { .. });
+    let of_key = |text: &str| {
+        if about_node {
+            String::new()
+        } else {
+            text.to_owned()
+        }
+    };
     let attributes = [
         ("chain", account.chain.to_string()),
         ("address", account.address.to_string()),
+        ("path", account.path.to_string()),
         ("key", key.unwrap_or_default()),
-        ("purpose", purpose_name(request.stamp.purpose).to_owned()),
-        ("scheme", scheme_name(request.decoded.scheme()).to_owned()),
+        ("purpose", of_key(purpose_name(request.stamp.purpose))),
+        ("scheme", of_key(scheme_name(request.decoded.scheme()))),
     ];
     let pairs = attributes.into_iter();
     pairs

@@ -8,6 +8,7 @@
 use crate::budget::{Budget, Measure, WINDOW_MS_MAX};
 use crate::constitution::Constitution;
 use crate::denial::{Denial, DenialReason};
+use crate::judge::KeyFacts;
 use crate::slots::{SlotTake, Slots};
 use minicbor::{Decode, Encode};
 use quoin_core::cbor::Version;
@@ -153,6 +154,20 @@ impl Window {
     }
 }
 
+/// The most that this node co-signs of a budget with a key.
+///
+/// # Security
+/// A key keeps its holders and threshold when the charter changes, until it is dealt anew. The
+/// bound on malicious nodes that a strict budget is made for is that of the key, and of the charter
+/// for keys to come, so the lower share holds.
+fn node_limit(constitution: &Constitution, budget: &Budget, key: Option<&KeyFacts>) -> Amount {
+    let charter = constitution.charter();
+    let limit = budget.node_limit(charter.nodes.len(), charter.threshold);
+    key.map_or(limit, |key| {
+        limit.min(budget.node_limit(usize::from(key.holders), key.threshold))
+    })
+}
+
 fn sum(amounts: impl IntoIterator<Item = Amount>) -> Option<Amount> {
     let mut amounts = amounts.into_iter();
     amounts.try_fold(Amount::ZERO, Amount::checked_add)
@@ -172,6 +187,7 @@ impl Ledger {
         &mut self,
         constitution: &Constitution,
         reservation: &Reservation,
+        key: Option<&KeyFacts>,
     ) -> Result<(), Denial> {
         let id = reservation.request_id;
         self.conflict(reservation)?;
@@ -182,7 +198,8 @@ impl Ledger {
             let budgets = &constitution.charter().budgets;
             let budget = budgets.iter().find(|b| b.id == charge.budget);
             if let Some(budget) = budget {
-                self.check(constitution, budget, charge, reservation)?;
+                let limit = node_limit(constitution, budget, key);
+                self.check(budget, limit, charge, reservation)?;
             }
         }
         self.insert(Origin::Own, reservation);
@@ -298,13 +315,11 @@ impl Ledger {
 
     fn check(
         &self,
-        constitution: &Constitution,
         budget: &Budget,
+        limit: Amount,
         charge: &Charge,
         reservation: &Reservation,
     ) -> Result<(), Denial> {
-        let charter = constitution.charter();
-        let limit = budget.node_limit(charter.nodes.len(), charter.threshold);
         let (now, id) = (reservation.at, reservation.request_id);
         let held = self.requests.get(&id).map(|held| (held.at, id));
         let empty = Tally::default();

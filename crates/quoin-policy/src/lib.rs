@@ -19,6 +19,7 @@ mod ledger;
 mod obligation;
 mod schema;
 mod slots;
+mod states;
 mod warrant;
 mod words;
 
@@ -31,15 +32,19 @@ pub use approval::{
     APPROVALS_MAX, Approval, ApprovalFault, IgnoredApproval, ReliedRule, intent_hash,
 };
 pub use budget::{Budget, Measure, Mode, Scope, WINDOW_MS_MAX};
-pub use charter::{Asset, BookEntry, Charter, GOVERNOR_ROLE, GatewayEntry, NodeEntry, Principal};
+pub use charter::{
+    Asset, BackupPolicy, BookEntry, Charter, GOVERNOR_ROLE, GatewayEntry, NodeEntry, Officer,
+    Principal,
+};
 pub use check::CharterError;
 pub use constitution::{Constitution, verify_genesis, verify_successor};
 pub use denial::{Denial, DenialReason};
 pub use explain::summary;
-pub use judge::{Judgement, KeyFacts, Pending, Request, STAMP_HORIZON_MS};
+pub use judge::{CLUSTER_ACCOUNT, Judgement, KeyFacts, Pending, Request, STAMP_HORIZON_MS};
 pub use ledger::{Charge, Ledger, Reservation};
 pub use obligation::{ApprovalsObligation, Obligations, Unmet};
 pub use schema::schema_text;
 pub use slots::SlotTake;
+pub use states::{state_after, state_name};
 pub use warrant::Warrant;
 pub use words::cluster_words;

@@ -203,10 +203,16 @@ const ACTIONS: &[(&str, &[Attribute])] = &[
     ),
     (
         "change_node",
-        &[text("change", |v| match &v.intent.action {
-            Action::ChangeNode { change, .. } => Ok(change.name().to_owned()),
-            _ => Err(absent("change")),
-        })],
+        &[
+            text("change", |v| match &v.intent.action {
+                Action::ChangeNode { change, .. } => Ok(change.name().to_owned()),
+                _ => Err(absent("change")),
+            }),
+            long("node", |v| match &v.intent.action {
+                Action::ChangeNode { node, .. } => Ok(i64::from(node.get())),
+                _ => Err(absent("node")),
+            }),
+        ],
     ),
 ];
 
@@ -235,7 +241,7 @@ pub(crate) fn is_privileged(action: &str) -> bool {
 pub fn schema_text() -> String {
     let mut out = String::from(
         "entity Role;\nentity Principal in [Role];\nentity Account {\n  chain: String,\n  \
-         address: String,\n  key: String,\n  purpose: String,\n  scheme: String,\n};\n",
+         address: String,\n  path: String,\n  key: String,\n  purpose: String,\n  scheme: String,\n};\n",
     );
     for (name, own) in ACTIONS {
         let _ = write!(

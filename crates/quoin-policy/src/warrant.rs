@@ -65,12 +65,6 @@ impl Warrant {
         self.key
     }
 
-    /// The scalar added to the key, big-endian: zero, because accounts are their keys' roots.
-    #[must_use]
-    pub const fn tweak(&self) -> [u8; 32] {
-        [0; 32]
-    }
-
     /// Who asked.
     #[must_use]
     pub const fn principal(&self) -> &PrincipalId {

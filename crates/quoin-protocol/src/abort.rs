@@ -72,7 +72,7 @@ pub enum Fault {
     /// A batch id that was already used in this boot.
     #[n(14)]
     BatchReplayed,
-    /// A profile that this scheme's presigning does not offer.
+    /// A profile that is not the one that the key's purpose demands.
     #[n(15)]
     UnsupportedProfile,
     /// A batch size that is not allowed.
@@ -81,6 +81,9 @@ pub enum Fault {
     /// Our stored share is not the certified one, or the certified shares do not give the key.
     #[n(17)]
     WrongShare,
+    /// Disputes a sum of key shares that is right, or confirms one that is wrong.
+    #[n(18)]
+    FalseDispute,
 
     /// The tree check of the oblivious-transfer extension failed.
     #[n(20)]
@@ -125,6 +128,16 @@ pub enum Fault {
     /// The scheme is not one that this build generates keys for.
     #[n(39)]
     SchemeRefused,
+    /// The ceremony cannot follow its base record: other holders, dealers, cluster or threshold.
+    #[n(40)]
+    WrongSuccession,
+    /// In a reshare, a dealer's constant term is not its weighted certified share.
+    #[n(41)]
+    WrongConstant,
+    /// A broadcast has a part that its sender's role in this kind of ceremony does not have, or
+    /// lacks one that it has.
+    #[n(42)]
+    WrongRole,
 }
 
 impl Fault {
@@ -141,6 +154,7 @@ impl Fault {
             | Self::TranscriptDiffers
             | Self::IdentityNonce
             | Self::SchemeRefused
+            | Self::WrongSuccession
             | Self::DegenerateKey => Class::NotAttributable,
             _ => Class::Public,
         }

@@ -8,8 +8,8 @@ use quoin_core::{
     BatchId, Boot, CharterNumber, ClusterId, CredentialId, KeyId, Scheme, ShareEpoch, SignerSet,
 };
 
-/// Batch sizes that are accepted. The ECDSA extension works on blocks of 128 rows, so its sizes
-/// are multiples of four; 1024 bounds memory.
+/// Batch sizes that are accepted: 1024 bounds memory. ECDSA batches end at 256, because their third
+/// round goes out in one frame, and are multiples of four: the extension works on blocks of 128.
 pub const BATCH_SIZE_MAX: u16 = 1024;
 
 /// How many rounds an online signature takes.

@@ -4,17 +4,24 @@
 //! the key's public record by another library than the one that made it, before it is returned
 //! (design, invariant 6).
 
-pub use crate::dkg::{CertificateFault, verify_certificate};
-pub use crate::presign::{Answer, CombineFault, CombineReason};
+pub use crate::derive::{ChildKey, DeriveFault, derive};
+pub use crate::dkg::{CertificateFault, verify_certificate, verify_succession};
+pub use crate::presign::{Answer, Binding, CombineFault, CombineReason, Opening};
 pub use crate::share::{KeyPublic, PublicShare};
 
+use crate::presign::binding::{bound_digest, check_openings};
+use crate::schnorr::Request;
 use crate::{ecdsa, schnorr};
 use quoin_chain::Digest;
-use quoin_core::{NodeIndex, Scheme, SignerSet};
+use quoin_core::{NodeIndex, PresignatureId, Purpose, Scheme, SignerSet};
+use std::collections::BTreeMap;
 
-/// The tweak of an account that is the key itself: nothing is added. Derived accounts will bring
-/// their own, computed by every signer from the account's path.
-pub(crate) const ROOT_TWEAK: [u8; 32] = [0; 32];
+/// The tweak of an account that is the key itself: nothing is added.
+///
+/// A tweak is the scalar that leads from a key to the key of a derived account, in the encoding of
+/// the curve's scalars: big-endian for secp256k1, little-endian for Ed25519. Every signer and the
+/// combiner compute it from the account's path; it comes from no request.
+pub const ROOT_TWEAK: [u8; 32] = [0; 32];
 
 /// A finished, verified signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,29 +32,96 @@ pub struct CombinedSignature {
     pub recovery_id: Option<u8>,
 }
 
-/// Combines one answer of each signer of `set` and verifies the result.
+/// Combines one answer of each signer of `set` and verifies the result under the key moved by
+/// `tweak`. For keys that sign in one round; treasury keys go to [`finish_treasury`].
 ///
 /// # Errors
 /// When answers are missing, malformed or disagree, or the result does not verify.
 pub fn finish(
     key: &KeyPublic,
     set: &SignerSet,
+    tweak: &[u8; 32],
     digest: &Digest,
     answers: &[(NodeIndex, Answer)],
 ) -> Result<CombinedSignature, CombineFault> {
+    if key.purpose == Purpose::Treasury {
+        return Err(CombineReason::WrongOpenings.blames(Vec::new()));
+    }
+    combine_answers(key, set, (tweak, digest, None), answers)
+}
+
+/// Combines the answers of a treasury key's second round, given the openings of its first.
+///
+/// # Errors
+/// As [`finish`], and when the openings are not exactly one of each signer, all of one binding of
+/// this key, set, tweak and digest. Whether each opening is signed by its node the caller checks.
+pub fn finish_treasury(
+    key: &KeyPublic,
+    set: &SignerSet,
+    tweak: &[u8; 32],
+    digest: &Digest,
+    openings: &BTreeMap<NodeIndex, Opening>,
+    answers: &[(NodeIndex, Answer)],
+) -> Result<CombinedSignature, CombineFault> {
+    let refuse = || CombineReason::WrongOpenings.blames(Vec::new());
+    let first = openings.values().next().ok_or_else(refuse)?;
+    if key.purpose != Purpose::Treasury || !opens(key, set, tweak, digest, first) {
+        return Err(refuse());
+    }
+    let binding = &first.binding;
+    let opened = check_openings(binding, openings).map_err(|_| refuse())?;
+    let bound = (binding.presignature, &opened.hash);
+    combine_answers(key, set, (tweak, digest, Some(bound)), answers)
+}
+
+/// Whether an opening binds a presignature of this key and set to the tweak and digest. Whether it
+/// is signed by its node, and of the same boots as the others, is not checked here.
+#[must_use]
+pub fn opens(
+    key: &KeyPublic,
+    set: &SignerSet,
+    tweak: &[u8; 32],
+    digest: &Digest,
+    opening: &Opening,
+) -> bool {
+    let binding = &opening.binding;
+    binding.cluster == key.cluster
+        && binding.key == key.key
+        && binding.epoch == key.epoch
+        && binding.set == *set
+        && binding.tweak == *tweak
+        && Some(binding.digest) == bound_digest(digest)
+}
+
+/// The tweak, the digest and, for a treasury key, what answers are bound to.
+type About<'a> = (
+    &'a [u8; 32],
+    &'a Digest,
+    Option<(PresignatureId, &'a [u8; 32])>,
+);
+
+fn combine_answers(
+    key: &KeyPublic,
+    set: &SignerSet,
+    about: About<'_>,
+    answers: &[(NodeIndex, Answer)],
+) -> Result<CombinedSignature, CombineFault> {
+    if key.scheme == Scheme::Ecdsa {
+        return combine_ecdsa(key, set, about, answers);
+    }
+    let (tweak, digest, bound) = about;
+    let request = Request {
+        message: message_of(key.scheme, digest)?,
+        tweak,
+        openings: bound.map(|(_, openings)| openings),
+    };
     let signature = match key.scheme {
-        Scheme::Ecdsa => return finish_ecdsa(key, set, digest, answers),
-        Scheme::Taproot | Scheme::Ed25519 => schnorr::combine(
-            key.scheme,
-            key,
-            set,
-            message_of(key.scheme, digest)?,
-            answers,
-        )?,
+        Scheme::Taproot | Scheme::Ed25519 => {
+            schnorr::combine(key.scheme, key, set, &request, answers)?
+        }
         #[cfg(any(test, feature = "model"))]
-        Scheme::Model => crate::model::combine(key, set, message_of(key.scheme, digest)?, answers)?,
-        #[cfg(not(any(test, feature = "model")))]
-        Scheme::Model => return Err(CombineReason::WrongKey.blames(Vec::new())),
+        Scheme::Model => crate::model::combine(key, set, &request, answers)?,
+        _ => return Err(CombineReason::WrongKey.blames(Vec::new())),
     };
     Ok(CombinedSignature {
         signature,
@@ -55,10 +129,10 @@ pub fn finish(
     })
 }
 
-fn finish_ecdsa(
+fn combine_ecdsa(
     key: &KeyPublic,
     set: &SignerSet,
-    digest: &Digest,
+    (tweak, digest, bound): About<'_>,
     answers: &[(NodeIndex, Answer)],
 ) -> Result<CombinedSignature, CombineFault> {
     let complete = answers.len() == set.size()
@@ -78,9 +152,14 @@ fn finish_ecdsa(
             body,
         });
     }
-    let made = ecdsa::combine(public_key, &ROOT_TWEAK, prehash, &bodies).map_err(|fault| {
+    let made = match bound {
+        None => ecdsa::combine(public_key, tweak, prehash, &bodies),
+        Some(bound) => ecdsa::combine_bound(public_key, (tweak, prehash), bound, &bodies),
+    };
+    let made = made.map_err(|fault| {
         let reason = match fault {
             ecdsa::CombineFault::ViewsDiffer => CombineReason::ViewsDiffer,
+            ecdsa::CombineFault::NotOfView(_) => CombineReason::NotOfView,
             _ => CombineReason::NotVerified,
         };
         reason.blames(Vec::new())
@@ -107,22 +186,28 @@ fn ecdsa_input<'a>(
     }
 }
 
-/// Verifies a finished signature that somebody posts.
+/// Verifies a finished signature that somebody posts, under the key moved by `tweak`.
 ///
 /// # Errors
 /// When the digest does not fit the scheme, or the signature does not verify.
-pub fn verify(key: &KeyPublic, digest: &Digest, signature: &[u8; 64]) -> Result<(), CombineFault> {
+pub fn verify(
+    key: &KeyPublic,
+    tweak: &[u8; 32],
+    digest: &Digest,
+    signature: &[u8; 64],
+) -> Result<(), CombineFault> {
     let valid = match key.scheme {
         Scheme::Ecdsa => {
             let (public_key, prehash) = ecdsa_input(key, digest)?;
-            ecdsa::verify_compact(public_key, &ROOT_TWEAK, prehash, signature)
+            ecdsa::verify_compact(public_key, tweak, prehash, signature)
         }
         Scheme::Taproot | Scheme::Ed25519 => {
-            schnorr::verify(key, message_of(key.scheme, digest)?, signature)
+            schnorr::verify(key, tweak, message_of(key.scheme, digest)?, signature)
         }
         #[cfg(any(test, feature = "model"))]
         Scheme::Model => {
-            crate::model::verify(&key.public_key, message_of(key.scheme, digest)?, signature)
+            let message = message_of(key.scheme, digest)?;
+            crate::model::verify(&key.public_key, tweak, message, signature)
         }
         #[cfg(not(any(test, feature = "model")))]
         Scheme::Model => false,
@@ -134,13 +219,14 @@ pub fn verify(key: &KeyPublic, digest: &Digest, signature: &[u8; 64]) -> Result<
     }
 }
 
-/// Verifies a finished signature and, for ECDSA, that its recovery id leads to the key: a wrong
-/// one would make a transaction of another sender.
+/// Verifies a finished signature and, for ECDSA, that its recovery id leads to the key moved by
+/// `tweak`: a wrong one would make a transaction of another sender.
 ///
 /// # Errors
 /// When the digest does not fit the scheme, or the signature or the recovery id is wrong.
 pub fn verify_combined(
     key: &KeyPublic,
+    tweak: &[u8; 32],
     digest: &Digest,
     made: &CombinedSignature,
 ) -> Result<(), CombineFault> {
@@ -153,11 +239,11 @@ pub fn verify_combined(
                 s: s.try_into().unwrap_or_default(),
                 recovery_id: id,
             };
-            ecdsa::verify(public_key, &ROOT_TWEAK, prehash, &signature)
+            ecdsa::verify(public_key, tweak, prehash, &signature)
                 .map_err(|_| CombineReason::NotVerified.blames(Vec::new()))
         }
         (Scheme::Ecdsa, None) => Err(CombineReason::NotVerified.blames(Vec::new())),
-        (_, None) => verify(key, digest, &made.signature),
+        (_, None) => verify(key, tweak, digest, &made.signature),
         (_, Some(_)) => Err(CombineReason::NotVerified.blames(Vec::new())),
     }
 }

@@ -17,6 +17,7 @@ use crate::dkg::ModelScalar;
 use crate::presign::session::{self, NonceScheme};
 use crate::presign::{Started, checks};
 use crate::roster::Roster;
+use crate::schnorr::{Request, needs_openings};
 use crate::share::{KeyPublic, KeyShare};
 use quoin_core::hash::{TaggedHasher, tagged};
 use quoin_core::{BatchHash, NodeIndex, PresignatureId, Scheme, SignerSet, tags};
@@ -29,9 +30,8 @@ pub use crate::presign::{Answer, CombineFault, CombineReason, SignFault};
 /// A single-use nonce of this node with the commitments of the whole signer set.
 pub struct Presignature {
     id: PresignatureId,
-    set: SignerSet,
+    header: Arc<BatchHeader>,
     node: NodeIndex,
-    shares_hash: [u8; 32],
     nonce: ModelScalar,
     commitments: BTreeMap<NodeIndex, ModelScalar>,
 }
@@ -40,7 +40,7 @@ impl std::fmt::Debug for Presignature {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Presignature")
             .field("id", &self.id)
-            .field("set", &self.set)
+            .field("set", self.set())
             .field("scheme", &Scheme::Model)
             .field("nonces", &"<redacted>")
             .finish()
@@ -76,8 +76,7 @@ pub fn start_batch(
     let own = (0..header.size).map(|_| draw(rng)).collect();
     let toy = Toy {
         node: share.node,
-        set: header.set.clone(),
-        shares_hash: header.shares_hash,
+        header: Arc::new(header.clone()),
     };
     Ok(session::start(toy, header, roster, own))
 }
@@ -111,8 +110,7 @@ fn lagrange(set: &SignerSet, node: NodeIndex) -> ModelScalar {
 /// The session's view of the toy scheme.
 struct Toy {
     node: NodeIndex,
-    set: SignerSet,
-    shares_hash: [u8; 32],
+    header: Arc<BatchHeader>,
 }
 
 impl NonceScheme for Toy {
@@ -152,9 +150,8 @@ impl NonceScheme for Toy {
     ) -> Presignature {
         Presignature {
             id,
-            set: self.set.clone(),
+            header: Arc::clone(&self.header),
             node: self.node,
-            shares_hash: self.shares_hash,
             nonce,
             commitments: commitments
                 .into_iter()
@@ -173,8 +170,14 @@ impl Presignature {
 
     /// The only set that can use it.
     #[must_use]
-    pub const fn set(&self) -> &SignerSet {
-        &self.set
+    pub fn set(&self) -> &SignerSet {
+        &self.header.set
+    }
+
+    /// The header of its batch.
+    #[must_use]
+    pub fn header(&self) -> &BatchHeader {
+        &self.header
     }
 
     /// A second presignature with the same nonce: what cloning a machine's memory does.
@@ -185,26 +188,33 @@ impl Presignature {
     pub fn dangerous_fork(&self) -> Self {
         Self {
             id: self.id,
-            set: self.set.clone(),
+            header: Arc::clone(&self.header),
             node: self.node,
-            shares_hash: self.shares_hash,
             nonce: self.nonce,
             commitments: self.commitments.clone(),
         }
     }
 
-    /// Spends the nonce on `message`.
+    /// Spends the nonce on a message; that of a treasury key only with the openings of all.
     ///
     /// # Errors
-    /// When the share is not the one that the batch was made with. The nonce is gone all the same.
-    pub(crate) fn answer(self, message: &[u8], share: &KeyShare) -> Result<Answer, SignFault> {
-        if share.node != self.node || share.public.shares_hash() != self.shares_hash {
+    /// When the share is not the one that the batch was made with, or the openings are missing.
+    /// The nonce is gone all the same.
+    pub(crate) fn answer(
+        self,
+        request: &Request<'_>,
+        share: &KeyShare,
+    ) -> Result<Answer, SignFault> {
+        needs_openings(&self.header, request.openings.is_some())?;
+        if share.node != self.node || share.public.shares_hash() != self.header.shares_hash {
             return Err(SignFault::WrongShare);
         }
         let secret = ModelScalar::from_bytes(share.secret.expose()).ok_or(SignFault::WrongShare)?;
+        let tweak = ModelScalar::from_bytes(request.tweak).ok_or(SignFault::BadTweak)?;
+        let secret = secret + tweak;
         let own = self.commitments.get(&self.node).ok_or(SignFault::Refused)?;
         let nonce = sum(self.commitments.values());
-        let weight = challenge(nonce, message) * lagrange(&self.set, self.node);
+        let weight = challenge(nonce, request.message) * lagrange(self.set(), self.node);
         let body = Body {
             id: self.id,
             own: *own,
@@ -212,7 +222,7 @@ impl Presignature {
             partial: self.nonce + weight * secret,
         };
         Ok(Answer {
-            view: view(self.id, message, self.commitments.values()),
+            view: view(self.id, request, self.commitments.values()),
             body: body.to_bytes(),
         })
     }
@@ -229,7 +239,7 @@ fn challenge(nonce: ModelScalar, message: &[u8]) -> ModelScalar {
 
 fn view<'a>(
     id: PresignatureId,
-    message: &[u8],
+    request: &Request<'_>,
     commitments: impl Iterator<Item = &'a ModelScalar>,
 ) -> [u8; 32] {
     let mut hasher = TaggedHasher::new(tags::MODEL);
@@ -237,7 +247,9 @@ fn view<'a>(
         .part(b"view")
         .part(id.batch.as_bytes())
         .part(&id.index.to_be_bytes())
-        .part(message);
+        .part(request.message)
+        .part(request.tweak)
+        .part(request.openings.map_or(&[], |hash| hash.as_slice()));
     for commitment in commitments {
         hasher.part(&commitment.to_bytes());
     }
@@ -284,14 +296,14 @@ impl Body {
     }
 }
 
-/// Combines one answer of each signer of `set` to the signature of `message`: R then z.
+/// Combines one answer of each signer of `set` to the signature of a message: R then z.
 ///
 /// # Errors
 /// Names what is wrong and who is certainly to blame, as the real schemes do.
-pub fn combine(
+pub(crate) fn combine(
     key: &KeyPublic,
     set: &SignerSet,
-    message: &[u8],
+    request: &Request<'_>,
     answers: &[(NodeIndex, Answer)],
 ) -> Result<[u8; 64], CombineFault> {
     let nobody = |reason: CombineReason| Err(reason.blames(Vec::new()));
@@ -315,7 +327,7 @@ pub fn combine(
         .values()
         .fold(ModelScalar::ZERO, |sum, body| sum + body.own);
     let belongs = |body: &Body| {
-        let computed = view(body.id, message, bodies.values().map(|body| &body.own));
+        let computed = view(body.id, request, bodies.values().map(|body| &body.own));
         body.nonce == nonce && views().all(|view| *view == computed)
     };
     let strangers = blame(&bodies, |_, body| belongs(body));
@@ -327,7 +339,7 @@ pub fn combine(
         };
         return Err(CombineReason::NotOfView.blames(culprits));
     }
-    finish(key, set, message, nonce, &bodies)
+    finish(key, set, request, nonce, &bodies)
 }
 
 fn read_all(answers: &[(NodeIndex, Answer)]) -> (BTreeMap<NodeIndex, Body>, Vec<NodeIndex>) {
@@ -358,7 +370,7 @@ fn blame(
 fn finish(
     key: &KeyPublic,
     set: &SignerSet,
-    message: &[u8],
+    request: &Request<'_>,
     nonce: ModelScalar,
     bodies: &BTreeMap<NodeIndex, Body>,
 ) -> Result<[u8; 64], CombineFault> {
@@ -370,13 +382,15 @@ fn finish(
     for (place, byte) in signature.iter_mut().zip(bytes) {
         *place = byte;
     }
-    if verify(&key.public_key, message, &signature) {
+    if verify(&key.public_key, request.tweak, request.message, &signature) {
         return Ok(signature);
     }
-    let c = challenge(nonce, message);
+    let c = challenge(nonce, request.message);
+    let tweak = ModelScalar::from_bytes(request.tweak).unwrap_or_default();
     let culprits = blame(bodies, |node, body| {
         let share = key.public_share(node).and_then(point);
-        share.map(|share| body.own + c * lagrange(set, node) * share) == Some(body.partial)
+        share.map(|share| body.own + c * lagrange(set, node) * (share + tweak))
+            == Some(body.partial)
     });
     let reason = if culprits.is_empty() {
         CombineReason::NotVerified
@@ -386,13 +400,14 @@ fn finish(
     Err(reason.blames(culprits))
 }
 
-/// Whether `signature` is that of `public_key` over `message`.
+/// Whether `signature` is that of `public_key`, moved by `tweak`, over `message`.
 #[must_use]
-pub fn verify(public_key: &[u8], message: &[u8], signature: &[u8; 64]) -> bool {
+pub fn verify(public_key: &[u8], tweak: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
     let (nonce, partial) = signature.split_at(32);
-    let Some(key) = point(public_key) else {
+    let (Some(key), Some(tweak)) = (point(public_key), ModelScalar::from_bytes(tweak)) else {
         return false;
     };
+    let key = key + tweak;
     let read = |bytes: &[u8]| ModelScalar::from_bytes(bytes.try_into().ok()?);
     let (Some(nonce), Some(partial)) = (read(nonce), read(partial)) else {
         return false;

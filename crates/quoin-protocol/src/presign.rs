@@ -18,10 +18,13 @@ use quoin_core::{NodeIndex, PresignatureId, Scheme, SignerSet};
 use rand_core::CryptoRngCore;
 use std::sync::Arc;
 
+pub(crate) mod binding;
 pub(crate) mod checks;
 pub(crate) mod session;
 #[cfg(test)]
 pub(crate) mod testkit;
+
+pub use binding::{Binding, Opening};
 
 /// The first round of a session, and what to send before waiting for it.
 pub type Started<Out> = (Box<dyn Round<Out>>, Outbox);
@@ -52,6 +55,35 @@ pub enum SignFault {
     /// The signing library refused the input.
     #[error("signing library refused the input")]
     Refused,
+    /// The tweak is no canonical scalar of the curve, or leads to no key.
+    #[error("tweak is not canonical or leads to no key")]
+    BadTweak,
+    /// A presignature of a treasury key: it must be bound by all signers before anyone answers.
+    #[error("presignature of a treasury key must be bound first")]
+    NeedsBinding,
+    /// A presignature that signs in one round cannot be bound in two.
+    #[error("presignature is not of a treasury key")]
+    NotTreasury,
+    /// A signer of the set has not opened.
+    #[error("opening of node `{0}` is missing")]
+    OpeningMissing(NodeIndex),
+    /// An opening of something else: another presignature, message, tweak, set, boot or signer.
+    #[error("opening of node `{0}` is not of this binding")]
+    WrongOpening(NodeIndex),
+    /// The entropy is not what its signer committed to when the batch was made.
+    #[error("entropy of node `{0}` is not what it committed to")]
+    WrongEntropy(NodeIndex),
+}
+
+impl SignFault {
+    /// The signer that is to blame, where one is.
+    #[must_use]
+    pub const fn culprit(&self) -> Option<NodeIndex> {
+        match self {
+            Self::WrongOpening(node) | Self::WrongEntropy(node) => Some(*node),
+            _ => None,
+        }
+    }
 }
 
 /// Why answers do not combine to a signature.
@@ -80,6 +112,9 @@ pub enum CombineReason {
     /// An answer that does not decode.
     #[error("malformed answer")]
     MalformedAnswer,
+    /// The openings are not exactly one of each signer, all of one binding and of this message.
+    #[error("openings do not fit each other or the message")]
+    WrongOpenings,
     /// Signers answered for different presignatures, messages or commitments.
     #[error("views of the answers differ")]
     ViewsDiffer,
@@ -130,11 +165,17 @@ impl Presignature {
     /// The only set that can use it.
     #[must_use]
     pub fn set(&self) -> &SignerSet {
+        &self.header().set
+    }
+
+    /// The header of its batch: everything that it is bound to.
+    #[must_use]
+    pub fn header(&self) -> &BatchHeader {
         match self {
-            Self::Ecdsa(inner) => inner.signers(),
-            Self::Schnorr(inner) => inner.set(),
+            Self::Ecdsa(inner) => inner.header(),
+            Self::Schnorr(inner) => inner.header(),
             #[cfg(any(test, feature = "model"))]
-            Self::Model(inner) => inner.set(),
+            Self::Model(inner) => inner.header(),
         }
     }
 }

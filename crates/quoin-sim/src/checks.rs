@@ -257,7 +257,7 @@ impl Checks {
                 slot.0 == key.key
                     && digest.is_ok_and(|d| {
                         let digest = quoin_chain::Digest::Prehash(d);
-                        combine::verify(key, &digest, &finished.signature).is_ok()
+                        combine::verify(key, &combine::ROOT_TWEAK, &digest, &finished.signature).is_ok()
                     })
             }
             _ => false,

@@ -15,6 +15,8 @@ struct Entry {
     at: TimeMs,
     bytes: Vec<u8>,
     secrets: Vec<(String, SecretBytes<32>)>,
+    /// Labels whose secrets are gone once the record is synced.
+    erased: Vec<String>,
 }
 
 /// One node's disk.
@@ -34,7 +36,7 @@ impl Disk {
         record: &Record,
         secrets: Vec<(String, SecretBytes<32>)>,
     ) {
-        self.append_bytes(ticket, at, record.to_bytes(), secrets);
+        self.append_bytes(ticket, at, record.to_bytes(), secrets, Vec::new());
     }
 
     /// Writes a record's bytes without syncing.
@@ -44,6 +46,7 @@ impl Disk {
         at: TimeMs,
         bytes: Vec<u8>,
         secrets: Vec<(String, SecretBytes<32>)>,
+        erased: Vec<String>,
     ) {
         self.unsynced.push(Entry {
             ticket,
@@ -51,6 +54,7 @@ impl Disk {
             at,
             bytes,
             secrets,
+            erased,
         });
     }
 
@@ -118,10 +122,16 @@ impl Disk {
     /// The sealed shares.
     #[must_use]
     pub fn shares(&self) -> BTreeMap<String, SecretBytes<32>> {
-        let secrets = self.synced.iter().flat_map(|e| &e.secrets);
-        secrets
-            .map(|(label, secret)| (label.clone(), secret.duplicate_secret()))
-            .collect()
+        let mut shares = BTreeMap::new();
+        for entry in &self.synced {
+            for (label, secret) in &entry.secrets {
+                shares.insert(label.clone(), secret.duplicate_secret());
+            }
+            for label in &entry.erased {
+                shares.remove(label);
+            }
+        }
+        shares
     }
 }
 

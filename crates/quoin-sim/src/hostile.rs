@@ -126,6 +126,7 @@ impl World {
                 key: self.cluster.key.key,
                 set: self.some_set()?,
                 want: 1_000,
+                urgent: false,
             })),
             3 => Some(Frame::Charter(self.cluster.genesis.to_bytes())),
             4 => {

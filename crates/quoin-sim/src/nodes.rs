@@ -11,7 +11,7 @@ use crate::world::World;
 use quoin_api::Frame;
 use quoin_api::frame::Reply;
 use quoin_api::statements::{Answer, Heartbeat};
-use quoin_core::{Generation, Lane, NodeIndex, Signed, TimeMs};
+use quoin_core::{Generation, Lane, NodeIndex, SecretBytes, Signed, TimeMs};
 use quoin_gateway::core as gateway;
 use quoin_node::core::{
     Effect, Event, JobId, Node, NodeConfig, Peer, PoolSizes, Record, Recovered, Ticket,
@@ -86,16 +86,22 @@ impl World {
         let Some(records) = sim.disk.records() else {
             return Some(Err("a record cannot be read back".to_owned()));
         };
-        let pool = PoolSizes { low: 6, batch: 8 };
+        let pool = PoolSizes {
+            low: 6,
+            batch: 8,
+            reserve: 0,
+        };
         Some(Ok(Recovered {
             config: NodeConfig {
                 build: "simulation".to_owned(),
                 ecdsa_pool: pool,
                 schnorr_pool: pool,
                 dangerous_model_scheme: true,
+                refresh_interval_ms: 0,
             },
             identity: Arc::clone(identity),
             genesis: self.cluster.genesis.clone(),
+            charters: Vec::new(),
             lane: Lane(0),
             records,
             head: sim.disk.head(),
@@ -350,33 +356,48 @@ impl World {
         ChaCha20Rng::from_seed(seed)
     }
 
+    /// Writes a record to a node's disk, with what it seals and what it erases.
+    fn write(
+        &mut self,
+        node: NodeIndex,
+        life: u64,
+        (ticket, record): (Ticket, Record),
+        secrets: Vec<(String, SecretBytes<32>)>,
+        erased: Vec<String>,
+    ) {
+        let bytes = record.to_bytes();
+        self.trace.add(
+            self.now,
+            || {
+                format!(
+                    "node {node} writes {}",
+                    crate::trace::name_of_record(&record)
+                )
+            },
+            &bytes,
+        );
+        self.check_clock(node, &record);
+        let Some(sim) = self.nodes.get_mut(&node) else {
+            return;
+        };
+        let at = sim.time;
+        sim.disk.append_bytes(ticket, at, bytes, secrets, erased);
+        let longest = self.faults.sync_ms_max.max(sim.sync_ms_max);
+        let when = self.now.plus(below(&mut self.rng, longest + 1));
+        self.schedule.at(when, Scheduled::Sync(node, life));
+        if self.defect == Some(Defect::LyingDisk) {
+            let lie = Scheduled::FalseSync(node, life, ticket);
+            self.schedule.at(self.now, lie);
+        }
+    }
+
     fn carry_out(&mut self, node: NodeIndex, life: u64, effect: Effect) {
         match effect {
             Effect::Persist(ticket, record, secrets) => {
-                let bytes = record.to_bytes();
-                self.trace.add(
-                    self.now,
-                    || {
-                        format!(
-                            "node {node} writes {}",
-                            crate::trace::name_of_record(&record)
-                        )
-                    },
-                    &bytes,
-                );
-                self.check_clock(node, &record);
-                let Some(sim) = self.nodes.get_mut(&node) else {
-                    return;
-                };
-                let at = sim.time;
-                sim.disk.append_bytes(ticket, at, bytes, secrets);
-                let longest = self.faults.sync_ms_max.max(sim.sync_ms_max);
-                let when = self.now.plus(below(&mut self.rng, longest + 1));
-                self.schedule.at(when, Scheduled::Sync(node, life));
-                if self.defect == Some(Defect::LyingDisk) {
-                    let lie = Scheduled::FalseSync(node, life, ticket);
-                    self.schedule.at(self.now, lie);
-                }
+                self.write(node, life, (ticket, record), secrets, Vec::new());
+            }
+            Effect::Erase(ticket, record, labels) => {
+                self.write(node, life, (ticket, record), Vec::new(), labels);
             }
             Effect::Send(Peer::Node(to), frame) => {
                 self.send_from(node, Place::Node(to), frame);
@@ -391,6 +412,8 @@ impl World {
                 let done = Scheduled::Job(node, life, id, result);
                 self.schedule.at(when, done);
             }
+            // Nothing of the simulator's depends on pinned keys or backups.
+            Effect::Peers | Effect::BackUp(..) => {}
             Effect::Alarm(alarm) => {
                 let what = format!("node {node} alarms: {alarm:?}");
                 self.note(&what, what.as_bytes());

@@ -114,11 +114,12 @@ impl Cluster {
 /// The account of a key on the simulation's chain.
 #[must_use]
 pub fn account_of(key: &KeyPublic) -> Option<Account> {
-    let addresses = key_addresses(key);
+    let addresses = key_addresses(key, &quoin_core::DerivationPath::ROOT);
     let address: Address = addresses.into_iter().find(|a| a.to_evm().is_some())?;
     Some(Account {
         chain: ChainId::Evm(CHAIN),
         address,
+        path: quoin_core::DerivationPath::ROOT,
     })
 }
 
@@ -271,5 +272,6 @@ fn charter(
                 .to_owned(),
         ]
         .concat(),
+        backup: None,
     })
 }

@@ -35,6 +35,7 @@ impl Twin {
             Event::Frame(peer, frame) => Event::Frame(peer.clone(), frame.clone()),
             Event::Durable(ticket, head) => Event::Durable(*ticket, *head),
             Event::StorageFailed => Event::StorageFailed,
+            Event::BackupWritten(of, outcome) => Event::BackupWritten(*of, outcome.clone()),
             Event::Computed(id, _) => Event::Computed(*id, self.results.remove(id)?),
             Event::Tick => Event::Tick,
         })

@@ -170,6 +170,7 @@ pub fn make_key(cluster: &Cluster, id: RequestId, name: &str, until: TimeMs) -> 
         account: Account {
             chain: ChainId::Quoin,
             address: CLUSTER_ACCOUNT.parse().ok()?,
+            path: quoin_core::DerivationPath::ROOT,
         },
         until,
     };

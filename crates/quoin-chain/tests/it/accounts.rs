@@ -47,10 +47,38 @@ fn evm_payloads_need_an_evm_account() {
         let elsewhere = Account {
             chain: ChainId::Evm(1),
             address: "bc1qsomewhere".parse::<Address>().unwrap(),
+            path: quoin_core::DerivationPath::ROOT,
         };
         let result = decode(&payload, &elsewhere, Scheme::Ecdsa);
         assert_refused(result, "account.address", "expected an EVM address");
     }
+}
+
+#[test]
+fn requests_about_quoin_itself_have_no_derived_account() {
+    use quoin_core::payload::{ChangeKey, ChangeNode, KeyChange, NodeChange};
+    use quoin_core::{KeyId, NodeIndex};
+    let about_quoin = [
+        create_key(Scheme::Ecdsa),
+        Payload::ChangeKey(ChangeKey {
+            key: KeyId([4; 16]),
+            change: KeyChange::Suspend,
+        }),
+        Payload::ChangeNode(ChangeNode {
+            node: NodeIndex::new(1).unwrap(),
+            change: NodeChange::Pardon,
+        }),
+    ];
+    let derived = Account {
+        path: "m/0/5".parse().unwrap(),
+        ..quoin_account()
+    };
+    for payload in about_quoin {
+        assert!(decode(&payload, &quoin_account(), Scheme::Ecdsa).is_ok());
+        let result = decode(&payload, &derived, Scheme::Ecdsa);
+        assert_refused(result, "account.path", "no derived accounts");
+    }
+    assert!(decode(&text("hello"), &derived, Scheme::Ecdsa).is_ok());
 }
 
 #[cfg(not(feature = "model"))]

@@ -23,6 +23,7 @@ fn account(chain_id: u64, byte: u8) -> Account {
     Account {
         chain: ChainId::Evm(chain_id),
         address: Address::evm([byte; 20]),
+        path: quoin_core::DerivationPath::ROOT,
     }
 }
 
@@ -31,6 +32,7 @@ fn quoin_account() -> Account {
     Account {
         chain: ChainId::Quoin,
         address: Address::evm([0x11; 20]),
+        path: quoin_core::DerivationPath::ROOT,
     }
 }
 

@@ -66,6 +66,7 @@ fn a_signed_transaction_recovers_its_sender() {
         let account = quoin_core::stamp::Account {
             chain: address.chain.parse().unwrap(),
             address: address.address.parse().unwrap(),
+            path: quoin_core::DerivationPath::ROOT,
         };
         for [unsigned, _] in [EIP155, EIP2930, EIP1559] {
             let unsigned = hex::decode(unsigned).unwrap();

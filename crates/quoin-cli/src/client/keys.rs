@@ -2,15 +2,17 @@
 //!
 //! The gateway's word is worth nothing: it could show a key of its own as the cluster's.
 
+use super::standing::{NodeStanding, agreed, state_line};
 use crate::failure::Failure;
 use quoin_chain::NamedAddress;
-use quoin_chain::address::taproot_output_key;
 use quoin_core::stamp::Account;
-use quoin_core::{Address, Certificate, ChainId, CustodyMethod, NodeIndex, Purpose, Scheme};
+use quoin_core::{
+    Address, Certificate, ChainId, CustodyMethod, DerivationPath, KeyOrigin, KeyState, NodeIndex,
+    Purpose, Scheme, TimeMs,
+};
 use quoin_policy::Constitution;
-use quoin_protocol::combine::{KeyPublic, verify_certificate};
+use quoin_protocol::combine::{ChildKey, KeyPublic, derive, verify_certificate};
 use serde::Serialize;
-use std::collections::BTreeMap;
 
 /// A key whose certificate all nodes of the charter have signed.
 #[derive(Clone, Debug)]
@@ -18,10 +20,11 @@ pub struct VerifiedKey {
     public: KeyPublic,
     addresses: Vec<NamedAddress>,
     signed_by: Vec<NodeIndex>,
+    standing: Vec<NodeStanding>,
 }
 
 impl VerifiedKey {
-    /// Verifies a certificate against the nodes of the constitution.
+    /// Verifies a certificate against the nodes of the charter that it names.
     pub fn from_certificate(
         bytes: &[u8],
         constitution: &Constitution,
@@ -37,24 +40,40 @@ impl VerifiedKey {
         if public.cluster != constitution.cluster() {
             return Err(refused.because("its certificate is for another cluster"));
         }
-        let charter = constitution.charter();
-        let nodes: BTreeMap<_, _> = charter
-            .nodes
-            .iter()
-            .map(|n| (n.index, n.credential.clone()))
-            .collect();
-        if let Err(fault) = verify_certificate(&certificate, &nodes) {
+        // The nodes of the charter that the record names, which need not be the one in force.
+        let Some(nodes) = constitution.roster(public.charter) else {
+            let number = public.charter.0;
+            return Err(refused.because(format!("charter {number} is not known here")));
+        };
+        if let Err(fault) = verify_certificate(&certificate, nodes) {
             return Err(refused.because(format!("key `{}`: {fault}", public.name)));
         }
-        let addresses = addresses(&public, chain_id).map_err(Failure::from_error(format!(
-            "key `{}` has no address",
-            public.name
-        )))?;
+        let addresses = addresses(&child_of(&public, &DerivationPath::ROOT)?, &[chain_id])?;
         Ok(Self {
             public,
             addresses,
-            signed_by: nodes.into_keys().collect(),
+            signed_by: nodes.keys().copied().collect(),
+            standing: Vec::new(),
         })
+    }
+
+    /// Adds what the nodes state of the key, each statement verified.
+    pub fn with_statements(
+        mut self,
+        statements: &[Vec<u8>],
+        constitution: &Constitution,
+    ) -> Result<Self, Failure> {
+        let key = self.public.key;
+        let read = statements.iter();
+        let read = read.map(|bytes| NodeStanding::of_key(bytes, key, constitution));
+        self.standing = read.collect::<Result<_, _>>()?;
+        self.standing.sort_by_key(|s| s.node);
+        Ok(self)
+    }
+
+    /// What the nodes state of the key.
+    pub fn standing(&self) -> &[NodeStanding] {
+        &self.standing
     }
 
     /// The public record.
@@ -73,16 +92,31 @@ impl VerifiedKey {
 
     /// The account of the key on a chain.
     pub fn account(&self, chain: ChainId) -> Result<Account, Failure> {
-        let text = self
-            .addresses
-            .first()
-            .map(|a| a.address.as_str())
-            .unwrap_or_default();
-        let address: Address = text.parse().map_err(Failure::from_error(format!(
-            "key `{}` has no address",
-            self.public.name
-        )))?;
-        Ok(Account { chain, address })
+        self.account_at(chain, &DerivationPath::ROOT)
+    }
+
+    /// The account of the key's child at `path` on a chain.
+    pub fn account_at(&self, chain: ChainId, path: &DerivationPath) -> Result<Account, Failure> {
+        // EVM addresses are the same on every EVM chain, and no other scheme asks for one.
+        let addresses = addresses(&self.child(path)?, &[1])?;
+        let text = addresses.first().map(|a| a.address.as_str());
+        let address: Address = text
+            .unwrap_or_default()
+            .parse()
+            .map_err(Failure::from_error(format!(
+                "key `{}` has no address",
+                self.public.name
+            )))?;
+        Ok(Account {
+            chain,
+            address,
+            path: path.clone(),
+        })
+    }
+
+    /// The child at `path`, derived here from the certified record.
+    pub fn child(&self, path: &DerivationPath) -> Result<ChildKey, Failure> {
+        child_of(&self.public, path)
     }
 
     /// The key as JSON shows it.
@@ -95,6 +129,12 @@ impl VerifiedKey {
             public_key: hex::encode(&self.public.public_key),
             addresses: self.addresses.clone(),
             threshold: self.public.threshold,
+            holders: self.public.public_shares.iter().map(|s| s.node).collect(),
+            epoch: self.public.epoch.0,
+            origin: self.public.origin,
+            state: agreed(&self.standing).0,
+            created: self.standing.iter().map(|s| s.created).min(),
+            standing: self.standing.clone(),
             certified_by: self.signed_by.clone(),
         }
     }
@@ -117,6 +157,18 @@ pub struct KeyView {
     pub addresses: Vec<NamedAddress>,
     /// How many nodes sign.
     pub threshold: u8,
+    /// The nodes that hold its shares.
+    pub holders: Vec<NodeIndex>,
+    /// The epoch of its shares.
+    pub epoch: u32,
+    /// Where it comes from, for ever.
+    pub origin: KeyOrigin,
+    /// Its state, by what most of its nodes state.
+    pub state: KeyState,
+    /// When it came into use, in milliseconds since 1970; none while no node has said so.
+    pub created: Option<TimeMs>,
+    /// What each node states.
+    pub standing: Vec<NodeStanding>,
     /// The nodes that signed its certificate: all of them.
     pub certified_by: Vec<NodeIndex>,
 }
@@ -132,9 +184,13 @@ impl KeyView {
             .collect();
         let nodes: Vec<String> = self.certified_by.iter().map(ToString::to_string).collect();
         format!(
-            "{:<14} {scheme:<8} {:<9} {}  (certified by nodes {})",
+            "{:<14} {scheme:<8} {:<9} {:<11} epoch {:<4} {} of {}  {}  (certified by nodes {})",
             self.name,
             purpose_name(self.purpose),
+            state_line(&self.standing),
+            self.epoch,
+            self.threshold,
+            self.holders.len(),
             addresses.join(", "),
             nodes.join(", ")
         )
@@ -161,18 +217,18 @@ pub const fn purpose_name(purpose: Purpose) -> &'static str {
     }
 }
 
-fn addresses(
-    public: &KeyPublic,
-    chain_id: u64,
-) -> Result<Vec<NamedAddress>, quoin_chain::AddressError> {
-    match (public.scheme, public.public_key.as_slice()) {
-        // The account of a Taproot key is its output key, whose x the certificate's key leads to.
-        (Scheme::Taproot, [2 | 3, x @ ..]) => {
-            let x: &[u8; 32] = x
-                .try_into()
-                .map_err(|_| quoin_chain::AddressError::KeyLength(public.public_key.len()))?;
-            quoin_chain::addresses(Scheme::Taproot, &taproot_output_key(x)?, &[chain_id])
-        }
-        (scheme, key) => quoin_chain::addresses(scheme, key, &[chain_id]),
-    }
+fn child_of(public: &KeyPublic, path: &DerivationPath) -> Result<ChildKey, Failure> {
+    derive(public, path).map_err(Failure::from_error(format!(
+        "key `{}` has no child at `{path}`",
+        public.name
+    )))
+}
+
+/// The addresses of a derived key, or of a key itself at the root of its paths.
+pub fn addresses(child: &ChildKey, evm_chains: &[u64]) -> Result<Vec<NamedAddress>, Failure> {
+    let shown = child
+        .shown_key()
+        .map_err(Failure::from_error("the key has no address"))?;
+    quoin_chain::addresses(child.scheme, &shown, evm_chains)
+        .map_err(Failure::from_error("the key has no address"))
 }

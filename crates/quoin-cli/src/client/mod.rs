@@ -6,6 +6,7 @@
 //! it is signed and charged once.
 
 pub mod keys;
+pub mod standing;
 mod wire;
 
 use crate::clock;
@@ -20,7 +21,7 @@ use quoin_core::{
 };
 use quoin_policy::{Constitution, verify_successor};
 use std::time::{Duration, Instant};
-pub use wire::{Answer, CharterReport, Gateway, PendingAsk, Refused, SignedAnswer, http_client};
+pub use wire::{Answer, ChangedAnswer, CharterReport, Gateway, PendingAsk, Refused, SignedAnswer, http_client};
 
 /// How long a stamp is good for: long enough for approvals of the same hour.
 pub const STAMP_LIFE_MS: u64 = 60 * 60 * 1000;
@@ -152,14 +153,13 @@ impl Session {
 
     /// All keys, each verified.
     pub async fn keys(&self) -> Result<Vec<VerifiedKey>, Failure> {
-        let certificates = self.gateway.keys().await?;
         let chain_id = self.file.chain_id;
-        let verify =
-            |bytes: &Vec<u8>| VerifiedKey::from_certificate(bytes, &self.constitution, chain_id);
-        let mut keys = certificates
-            .iter()
-            .map(verify)
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut keys = Vec::new();
+        for listed in self.gateway.keys().await? {
+            let (bytes, charter) = (&listed.certificate, &self.constitution);
+            let key = VerifiedKey::from_certificate(bytes, charter, chain_id)?;
+            keys.push(key.with_statements(&listed.statements, charter)?);
+        }
         keys.sort_by(|a, b| a.public().name.cmp(&b.public().name));
         Ok(keys)
     }
@@ -227,10 +227,19 @@ impl Session {
 impl Subject {
     /// A verified key on a chain.
     pub fn of_key(key: &VerifiedKey, chain: quoin_core::ChainId) -> Result<Self, Failure> {
+        Self::of_child(key, chain, &quoin_core::DerivationPath::ROOT)
+    }
+
+    /// A verified key's child at `path` on a chain.
+    pub fn of_child(
+        key: &VerifiedKey,
+        chain: quoin_core::ChainId,
+        path: &quoin_core::DerivationPath,
+    ) -> Result<Self, Failure> {
         let public = key.public();
         Ok(Self {
             key: Some(public.key),
-            account: key.account(chain)?,
+            account: key.account_at(chain, path)?,
             purpose: public.purpose,
             scheme: public.scheme,
             custody: key.custody(),

@@ -42,6 +42,10 @@ pub enum Answer {
     Signed(Box<SignedAnswer>),
     /// A key was made; its certificate.
     KeyCreated(Vec<u8>),
+    /// A key's shares have moved; its new certificate.
+    KeyRenewed(Vec<u8>),
+    /// A change is carried out on some nodes at least.
+    Changed(ChangedAnswer),
     /// It waits for approvals or time.
     Pending(PendingAnswer),
     /// It is under way.
@@ -67,6 +71,26 @@ pub struct SignedAnswer {
     pub signers: Vec<u8>,
     /// The rules that permitted, by the signers' answers.
     pub rules: Vec<RuleId>,
+}
+
+/// What came of a change; nobody has checked the statements yet.
+#[derive(Debug)]
+pub struct ChangedAnswer {
+    /// The statements of the nodes that have carried it out.
+    pub statements: Vec<(NodeIndex, Vec<u8>)>,
+    /// What the others said.
+    pub failed: Vec<(NodeIndex, String)>,
+    /// Who said nothing.
+    pub missing: Vec<NodeIndex>,
+}
+
+/// A key as the gateway lists it; nobody has checked anything yet.
+#[derive(Debug)]
+pub struct ListedKey {
+    /// Its certificate.
+    pub certificate: Vec<u8>,
+    /// What its nodes state of it.
+    pub statements: Vec<Vec<u8>>,
 }
 
 /// What a pending request waits for.
@@ -229,13 +253,21 @@ impl Gateway {
         })
     }
 
-    /// The certificates of all keys.
-    pub async fn keys(&self) -> Result<Vec<Vec<u8>>, Failure> {
+    /// All keys, each with its certificate and its nodes' statements.
+    pub async fn keys(&self) -> Result<Vec<ListedKey>, Failure> {
         let what = "the gateway did not list its keys";
         let body: KeysBody = self.read(self.http.get(self.url("/v1/keys")), what).await?;
         body.keys
             .iter()
-            .map(|k| bytes("certificate", &k.certificate))
+            .map(|k| {
+                let statements = k.statements.iter();
+                Ok(ListedKey {
+                    certificate: bytes("certificate", &k.certificate)?,
+                    statements: statements
+                        .map(|s| bytes("statements", s))
+                        .collect::<Result<_, _>>()?,
+                })
+            })
             .collect()
     }
 
@@ -246,6 +278,15 @@ impl Gateway {
             .read(self.http.get(self.url("/v1/cluster")), what)
             .await?;
         Ok(body.nodes.iter().filter(|n| n.up).count())
+    }
+
+    /// The gateway's metrics, as text.
+    pub async fn metrics(&self) -> Result<String, Failure> {
+        let what = "the gateway did not show its metrics";
+        let sent = self.http.get(self.url("/metrics")).send().await;
+        let answer = sent.and_then(reqwest::Response::error_for_status);
+        let text = answer.map_err(Failure::from_error(what))?.text().await;
+        text.map_err(Failure::from_error(what))
     }
 
     fn url(&self, path: &str) -> String {
@@ -336,6 +377,22 @@ fn answer_of(body: OutcomeBody) -> Result<Answer, Failure> {
         OutcomeBody::KeyCreated { certificate, .. } => {
             Answer::KeyCreated(bytes("certificate", &certificate)?)
         }
+        OutcomeBody::KeyRenewed { certificate, .. } => {
+            Answer::KeyRenewed(bytes("certificate", &certificate)?)
+        }
+        OutcomeBody::Changed {
+            statements,
+            failed,
+            missing,
+            ..
+        } => Answer::Changed(ChangedAnswer {
+            statements: statements
+                .iter()
+                .map(|s| Ok((s.node, bytes("statement", &s.statement)?)))
+                .collect::<Result<_, Failure>>()?,
+            failed: failed.into_iter().map(|f| (f.node, f.message)).collect(),
+            missing,
+        }),
         OutcomeBody::Pending { unmet, .. } => Answer::Pending(PendingAnswer { unmet }),
         OutcomeBody::InProgress { .. } => Answer::InProgress,
     })
@@ -417,7 +474,7 @@ impl Answer {
             Self::InProgress => Failure::new(format!("{what}: the request is still under way"))
                 .next("ask again with the same request id"),
             Self::Failed(status, detail) => failed(what, status, &detail),
-            Self::Signed(_) | Self::KeyCreated(_) => {
+            Self::Signed(_) | Self::KeyCreated(_) | Self::KeyRenewed(_) | Self::Changed(_) => {
                 Failure::new(format!("{what}: the gateway answered something else"))
                     .exiting(Exit::Error)
             }

@@ -4,12 +4,14 @@
 //! it, and handed to the nodes, each of which checks it again.
 
 use crate::cli::{CharterApplyArgs, CharterCommand, CharterShowArgs};
+use crate::client::keys::VerifiedKey;
 use crate::client::{CharterReport, Session};
 use crate::failure::Failure;
-use crate::folder::{read, read_json};
+use crate::folder::{read, read_json, write_file};
 use crate::{clock, say};
 use quoin_core::{Certificate, PrincipalId};
-use quoin_policy::{Charter, cluster_words, verify_successor};
+use quoin_node::run::charters_to_bytes;
+use quoin_policy::{Charter, Constitution, NodeEntry, cluster_words, verify_successor};
 use serde_json::json;
 use std::collections::BTreeSet;
 
@@ -25,6 +27,16 @@ async fn show(args: CharterShowArgs) -> Result<(), Failure> {
     let session = Session::open(&args.data.folder()).await?;
     let constitution = session.constitution();
     let charter = constitution.charter();
+    if let Some(out) = &args.chain {
+        let chain = session.folder().chain()?;
+        write_file(out, &charters_to_bytes(&chain), 0o644)?;
+        say::line(format!(
+            "charters 1 to {} are in {}",
+            chain.len(),
+            out.display()
+        ));
+        return Ok(());
+    }
     if args.json {
         return say::json(charter);
     }
@@ -89,6 +101,7 @@ pub async fn sign_and_submit(
     next: Charter,
     governors: &[PrincipalId],
 ) -> Result<CharterReport, Failure> {
+    keys_keep_their_holders(&session.keys().await?, session.constitution(), &next)?;
     let mut certificate = Certificate::unsigned(next);
     for governor in governors {
         certificate.endorse(&session.folder().principal(governor)?);
@@ -105,6 +118,36 @@ pub async fn sign_and_submit(
     }
     session.follow_charter().await?;
     Ok(report)
+}
+
+/// Refuses a charter under which a key could neither sign nor be reshared: one that was not moved
+/// after the charter before may have other holders than the charter in force has nodes.
+fn keys_keep_their_holders(
+    keys: &[VerifiedKey],
+    constitution: &Constitution,
+    next: &Charter,
+) -> Result<(), Failure> {
+    for key in keys.iter().map(VerifiedKey::public) {
+        let Some(dealt) = constitution.roster(key.charter) else {
+            continue;
+        };
+        let stays = |n: &&NodeEntry| dealt.get(&n.index) == Some(&n.credential);
+        let staying = next.nodes.iter().filter(stays).count();
+        if staying < usize::from(key.threshold) {
+            return Err(
+                Failure::new(format!("the key `{}` would be lost", key.name))
+                    .because(format!(
+                        "{} of its holders sign, and only {staying} would stay",
+                        key.threshold
+                    ))
+                    .next(format!(
+                        "move it to the nodes of the charter in force first: quoin key reshare {}",
+                        key.name
+                    )),
+            );
+        }
+    }
+    Ok(())
 }
 
 /// The charter after the one in force, with the change that the arguments name.
@@ -170,6 +213,7 @@ fn difference(old: &Charter, new: &Charter) -> Result<Vec<String>, Failure> {
         ("nodes", old.nodes != new.nodes),
         ("gateways", old.gateways != new.gateways),
         ("principals", old.principals != new.principals),
+        ("backup", old.backup != new.backup),
         ("assets", old.assets != new.assets),
         ("address book", old.book != new.book),
         (

@@ -49,12 +49,18 @@ fn node(args: InitNodeArgs) -> Result<(), Failure> {
         genesis: args.genesis,
         key_file: None,
         passphrase_file: None,
+        backups: None,
+        require_locked_memory: false,
     };
     quoin_node::run::write_node_file(&args.dir, &file).map_err(Failure::from_error(format!(
         "cannot write the settings of node {}",
         file.index
     )))?;
     say::progress("put this into `nodes` of the charter:");
+    say::progress(
+        "(a node of a cluster that runs also needs the charters: `quoin charter show --chain FILE` \
+         writes them; the file is `charters.cbor` in the node's folder)",
+    );
     say::json(&json!({
         "index": file.index,
         "credential": public.credential,

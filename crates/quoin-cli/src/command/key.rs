@@ -1,15 +1,17 @@
-//! `quoin key`: make, list and show threshold keys.
+//! `quoin key`: make, list and show threshold keys; what changes them is in `change`.
 //!
 //! A key is shown only after its certificate, signed by all nodes, has been verified here.
 
+use super::change;
 use crate::cli::{KeyCommand, KeyCreateArgs, KeyListArgs, KeyShowArgs};
 use crate::client::keys::VerifiedKey;
+use crate::client::standing::{date, state_line};
 use crate::client::{Answer, Asker, Session, Subject};
 use crate::failure::Failure;
 use crate::{folder, say};
-use quoin_core::payload::CreateKey;
+use quoin_core::payload::{CreateKey, KeyChange};
 use quoin_core::stamp::Account;
-use quoin_core::{ChainId, CustodyMethod, KeyName, Payload, Purpose, Scheme};
+use quoin_core::{ChainId, CustodyMethod, KeyName, KeyOrigin, Payload, Purpose, Scheme};
 use quoin_node::core::CLUSTER_ACCOUNT;
 
 /// Runs the command.
@@ -18,6 +20,18 @@ pub async fn run(command: KeyCommand) -> Result<(), Failure> {
         KeyCommand::Create(args) => create(args).await,
         KeyCommand::List(args) => list(args).await,
         KeyCommand::Show(args) => show(args).await,
+        KeyCommand::Backup(args) => super::backup::backup(args).await,
+        KeyCommand::Restore(args) => super::backup::restore(args).await,
+        KeyCommand::Export(args) => super::whole::export(&args),
+        KeyCommand::Import(args) => super::whole::import(&args),
+        KeyCommand::Derive(args) => super::derive::run(args).await,
+        KeyCommand::Refresh(args) => change::refresh(args).await,
+        KeyCommand::Reshare(args) => change::reshare(args).await,
+        KeyCommand::Suspend(args) => change::state(args, KeyChange::Suspend).await,
+        KeyCommand::Resume(args) => change::state(args, KeyChange::Resume).await,
+        KeyCommand::Retire(args) => change::state(args, KeyChange::Retire).await,
+        KeyCommand::Compromise(args) => change::state(args, KeyChange::Compromise).await,
+        KeyCommand::Destroy(args) => change::state(args, KeyChange::Destroy).await,
     }
 }
 
@@ -67,6 +81,7 @@ pub async fn create_key(
         account: Account {
             chain: ChainId::Quoin,
             address,
+            path: quoin_core::DerivationPath::ROOT,
         },
         purpose: wanted.purpose,
         scheme: wanted.scheme,
@@ -138,8 +153,16 @@ fn show_key(key: &VerifiedKey, json: bool) -> Result<(), Failure> {
     say::line(format!("  key id     {}", view.key));
     let nodes = key.public().public_shares.len();
     say::line(format!(
-        "  shares     one on each of {nodes} nodes; any {} of them sign",
-        view.threshold
+        "  shares     epoch {}, one on each of {nodes} nodes; any {} of them sign",
+        view.epoch, view.threshold
     ));
+    say::line(format!("  state      {}", state_line(key.standing())));
+    say::line(match view.origin {
+        KeyOrigin::Born => "  origin     born as shares: it was never whole anywhere".to_owned(),
+        KeyOrigin::Imported => "  origin     IMPORTED: it was whole before it came here".to_owned(),
+    });
+    if let Some(created) = view.created {
+        say::line(format!("  created    {}", date(created)));
+    }
     Ok(())
 }

@@ -2,9 +2,14 @@
 //! run a cluster themselves, have their own.
 
 pub mod approve;
+pub mod backup;
+pub mod change;
 pub mod charter;
+pub mod derive;
 pub mod init;
 pub mod journal;
 pub mod key;
 pub mod serve;
 pub mod sign;
+pub mod single;
+pub mod whole;

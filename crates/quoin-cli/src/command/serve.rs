@@ -21,11 +21,12 @@ const END_LIMIT: Duration = Duration::from_secs(4);
 pub async fn node(args: NodeArgs) -> Result<(), Failure> {
     start_logging();
     let shutdown = told_to_stop(args.exit_with_parent)?;
-    quoin_node::run::run(&args.data, shutdown)
-        .await
-        .map_err(|e| {
-            Failure::new(format!("the node in `{}` cannot run", args.data.display())).because(e)
-        })
+    let data = args
+        .data
+        .ok_or_else(|| Failure::new("no folder of a node is named"))?;
+    quoin_node::run::run(&data, shutdown).await.map_err(|e| {
+        Failure::new(format!("the node in `{}` cannot run", data.display())).because(e)
+    })
 }
 
 /// Runs a gateway.

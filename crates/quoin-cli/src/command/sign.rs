@@ -38,10 +38,11 @@ pub async fn run(args: SignArgs) -> Result<(), Failure> {
         identity: &identity,
         request_id: args.request_id.unwrap_or_else(folder::random_request_id),
     };
-    let subject = Subject::of_key(&key, chain)?;
+    let subject = Subject::of_child(&key, chain, &args.path)?;
     let request = session.stamp(&asker, &subject, payload)?;
     let meaning = summary(session.constitution(), request.decoded.intent());
     say::progress(format!("request  {}", request.request_id()));
+    say::progress(format!("account  {}", account_line(&request)));
     say::progress(format!("meaning  {meaning}"));
     say::confirmed(
         &format!("Ask for this signature as `{}`?", args.principal),
@@ -62,9 +63,23 @@ pub async fn run(args: SignArgs) -> Result<(), Failure> {
     show(&args, &key, &request, &signed, mined)
 }
 
-/// Verifies a signature against the certified key and the digest decoded here.
+/// The account that signs, and its path where it is derived.
+fn account_line(request: &Stamped) -> String {
+    let account = request.decoded.account();
+    let place = format!("{} {}", account.chain, account.address);
+    if account.path.is_root() {
+        place
+    } else {
+        format!("{place} ({})", account.path)
+    }
+}
+
+/// Verifies a signature against the certified key, or the child of it that was asked for, and the
+/// digest decoded here.
 pub fn check(key: &VerifiedKey, request: &Stamped, signed: &SignedAnswer) -> Result<(), Failure> {
-    combine::verify(key.public(), request.decoded.digest(), &signed.signature).map_err(|e| {
+    let child = key.child(&request.decoded.account().path)?;
+    let digest = request.decoded.digest();
+    combine::verify(key.public(), &child.tweak, digest, &signed.signature).map_err(|e| {
         Failure::new("the gateway answered with a signature that does not verify")
             .because(e)
             .next("do not use it; tell the operator of the gateway")
@@ -114,7 +129,7 @@ async fn payload(
                 .because("transfers are of EVM chains: `0x` and 40 hex digits")
         })?;
         let chain = chain_node(session)?;
-        let account = key.account(ChainId::Evm(chain_id))?;
+        let account = key.account_at(ChainId::Evm(chain_id), &args.path)?;
         let transfer = Transfer {
             to,
             amount,
@@ -190,6 +205,7 @@ fn show(
             "request_id": request.request_id(),
             "key": key.public().name,
             "scheme": scheme_name(key.public().scheme),
+            "account": request.decoded.account(),
             "signature": signature,
             "recovery_id": signed.recovery_id,
             "raw": raw,

@@ -1,10 +1,8 @@
-//! A running dev cluster: three node processes, the gateway inside this one, and perhaps anvil.
-//!
-//! Each node is this same executable run again as `quoin node`, with a pipe as its standard input:
-//! killing one is a real kill, and all of them end when this process does, whatever ends it.
+//! A running dev cluster: its node processes, the gateway inside this one, and perhaps anvil.
 
 use super::anvil::{ANVIL_CHAIN_ID, Anvil};
 use super::create::{self, NODES};
+use super::supervisor::{NodesFile, Supervisor};
 use crate::chain::ChainNode;
 use crate::client::{Patience, Session};
 use crate::failure::Failure;
@@ -12,20 +10,15 @@ use crate::folder::{ClusterFile, Folder};
 use crate::gateway::{self, GatewayFile, RunningGateway};
 use crate::say;
 use quoin_core::NodeIndex;
-use quoin_node::run::{NodeFile, NodePublic};
-use std::collections::BTreeMap;
+use quoin_node::run::{NodeFile, NodePublic, read_node_file};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::Duration;
-use tokio::process::{Child, Command};
 
 /// How long a cluster may take until it can sign.
 const READY_LIMIT: Duration = Duration::from_secs(60);
-/// How long a node may take to end after it was asked to: it finishes the checks under way first.
-const STOP_LIMIT: Duration = Duration::from_secs(15);
-
 /// What a dev cluster is started with.
 #[derive(Clone, Debug, Default)]
 pub struct Wish {
@@ -33,13 +26,15 @@ pub struct Wish {
     pub port: u16,
     /// The chain node to use instead of anvil.
     pub rpc: Option<String>,
+    /// Whether a node that ends by itself stays down.
+    pub no_restart: bool,
 }
 
 /// A running dev cluster.
 #[derive(Debug)]
 pub struct Cluster {
     folder: Folder,
-    nodes: BTreeMap<NodeIndex, Child>,
+    nodes: Supervisor,
     gateway: RunningGateway,
     anvil: Option<Anvil>,
     _lock: File,
@@ -59,19 +54,13 @@ impl Cluster {
         if !folder.is_initialised() {
             create::create(folder, chain_id, rpc.clone())?;
         }
-        let ports = free_ports(usize::from(NODES))?;
-        let addresses: BTreeMap<NodeIndex, SocketAddr> = (1..=NODES)
-            .filter_map(NodeIndex::new)
-            .zip(
-                ports
-                    .into_iter()
-                    .map(|p| SocketAddr::from((Ipv4Addr::LOCALHOST, p))),
-            )
-            .collect();
-        let mut nodes = BTreeMap::new();
+        let members = NodesFile::read(folder, NODES)?;
+        members.save(folder)?;
+        let addresses = free_addresses(members.nodes)?;
+        let mut nodes = Supervisor::new(folder.clone(), !wish.no_restart);
         for index in addresses.keys() {
             write_node_file(folder, *index, &addresses)?;
-            nodes.insert(*index, spawn_node(folder, *index)?);
+            nodes.start(*index)?;
         }
         let settings = GatewayFile::for_dev(wish.port, &addresses, rpc.clone())?;
         settings.save(&folder.path("gateway"))?;
@@ -95,16 +84,17 @@ impl Cluster {
         let mut patience = Patience::of(READY_LIMIT);
         let session = Session::open(&self.folder).await?;
         loop {
-            self.check_nodes()?;
-            let up = session.gateway().nodes_up().await?;
-            if up == usize::from(NODES) {
+            self.nodes.check()?;
+            let (up, all) = (
+                session.gateway().nodes_up().await?,
+                session.constitution().charter().nodes.len(),
+            );
+            if up == all {
                 return Ok(session);
             }
             if !patience.pause().await {
                 return Err(Failure::new("the cluster did not become ready")
-                    .because(format!(
-                        "{up} of {NODES} nodes are connected to the gateway"
-                    ))
+                    .because(format!("{up} of {all} nodes are connected to the gateway"))
                     .next(format!(
                         "read `node-*/node.log` in `{}`",
                         self.folder.root().display()
@@ -113,30 +103,9 @@ impl Cluster {
         }
     }
 
-    /// Fails when a node has ended.
-    fn check_nodes(&mut self) -> Result<(), Failure> {
-        for (index, child) in &mut self.nodes {
-            if let Ok(Some(status)) = child.try_wait() {
-                let log = self.folder.path(format!("node-{index}/node.log"));
-                let text = std::fs::read_to_string(&log).unwrap_or_default();
-                let last = text.lines().last().unwrap_or("it said nothing").trim();
-                return Err(
-                    Failure::new(format!("node {index} ended at its start ({status})"))
-                        .because(last.trim_start_matches("why: "))
-                        .next(format!("read `{}`", log.display())),
-                );
-            }
-        }
-        Ok(())
-    }
-
     /// The process id of each node.
     pub fn pids(&self) -> Vec<(NodeIndex, u32)> {
-        let pids = self
-            .nodes
-            .iter()
-            .filter_map(|(i, child)| Some((*i, child.id()?)));
-        pids.collect()
+        self.nodes.pids()
     }
 
     /// The chain node, when anvil was started here.
@@ -144,39 +113,15 @@ impl Cluster {
         self.anvil.as_ref().map(Anvil::url)
     }
 
-    /// Resolves when a node process ends, which `dev` tells and survives.
-    pub async fn next_loss(&mut self) -> (NodeIndex, String) {
-        loop {
-            let mut ended = None;
-            for (index, child) in &mut self.nodes {
-                if let Ok(Some(status)) = child.try_wait() {
-                    ended = Some((*index, status.to_string()));
-                    break;
-                }
-            }
-            if let Some((index, status)) = ended {
-                self.nodes.remove(&index);
-                return (index, status);
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
+    /// Keeps the nodes' processes as they should be, for ever.
+    pub async fn watch(&mut self) -> ! {
+        self.nodes.watch().await
     }
 
     /// Stops everything, gently at first.
     pub async fn stop(mut self) {
         self.gateway.stop().await;
-        for child in self.nodes.values_mut() {
-            drop(child.stdin.take());
-        }
-        for (index, mut child) in std::mem::take(&mut self.nodes) {
-            if tokio::time::timeout(STOP_LIMIT, child.wait())
-                .await
-                .is_err()
-            {
-                say::progress(format!("node {index} does not end; killing it"));
-                let _ = child.kill().await;
-            }
-        }
+        self.nodes.stop().await;
         if let Some(anvil) = self.anvil.take() {
             anvil.stop().await;
         }
@@ -210,27 +155,41 @@ fn write_node_file(
         genesis: PathBuf::from("../genesis.cbor"),
         key_file: None,
         passphrase_file: None,
+        backups: None,
+        require_locked_memory: false,
     };
     quoin_node::run::write_node_file(&dir, &file)
         .map_err(Failure::from_error(format!("cannot set up node {index}")))
 }
 
-fn spawn_node(folder: &Folder, index: NodeIndex) -> Result<Child, Failure> {
-    let what = format!("cannot start node {index}");
-    let executable = std::env::current_exe().map_err(Failure::from_error(what.clone()))?;
-    let dir = folder.path(format!("node-{index}"));
-    let log = super::log_file(&dir.join("node.log"))?;
-    Command::new(executable)
-        .arg("node")
-        .arg("--data")
-        .arg(&dir)
-        .arg("--exit-with-parent")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(log)
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(Failure::from_error(what))
+/// Fresh addresses on this machine, one for each node.
+pub fn free_addresses(
+    nodes: impl IntoIterator<Item = NodeIndex>,
+) -> Result<BTreeMap<NodeIndex, SocketAddr>, Failure> {
+    let nodes: Vec<NodeIndex> = nodes.into_iter().collect();
+    let ports = free_ports(nodes.len())?.into_iter();
+    let addresses = ports.map(|p| SocketAddr::from((Ipv4Addr::LOCALHOST, p)));
+    Ok(nodes.into_iter().zip(addresses).collect())
+}
+
+/// Writes the settings of nodes that come, and adds their addresses to those of nodes that stay and
+/// of the gateway, which read them again while they run.
+pub fn write_addresses(
+    folder: &Folder,
+    stay: &BTreeSet<NodeIndex>,
+    come: &BTreeMap<NodeIndex, SocketAddr>,
+) -> Result<(), Failure> {
+    let mut addresses = come.clone();
+    for index in stay {
+        let dir = folder.path(format!("node-{index}"));
+        let file = read_node_file(&dir)
+            .map_err(Failure::from_error(format!("cannot read node {index}")))?;
+        addresses.insert(*index, file.listen);
+    }
+    for index in addresses.keys() {
+        write_node_file(folder, *index, &addresses)?;
+    }
+    super::grow::write_gateway_addresses(folder, &addresses)
 }
 
 async fn start_chain(folder: &Folder, wish: &Wish) -> Result<Option<Anvil>, Failure> {

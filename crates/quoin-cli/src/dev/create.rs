@@ -1,9 +1,10 @@
-//! The first start of a dev cluster: identities of three nodes, a gateway and four principals, and
-//! a genesis that all of them sign.
+//! The first start of a dev cluster: identities of three nodes, a gateway, four principals and
+//! three officers, and a genesis that all of them sign.
 //!
 //! All secrets lie in one folder here, which is what makes it a dev cluster: it shows how things
 //! work, and protects nothing.
 
+use crate::command::backup::make_officer;
 use crate::failure::Failure;
 use crate::folder::{self, ClusterFile, Folder, create_identity, write_file};
 use crate::gateway::{AgentEntry, create_gateway};
@@ -15,8 +16,8 @@ use quoin_core::{
 };
 use quoin_node::run::NodePublic;
 use quoin_policy::{
-    Asset, Budget, Charter, GatewayEntry, Measure, Mode, NodeEntry, Principal, Scope,
-    verify_genesis,
+    Asset, BackupPolicy, Budget, Charter, GatewayEntry, Measure, Mode, NodeEntry, Officer,
+    Principal, Scope, verify_genesis,
 };
 
 /// How many nodes a dev cluster has.
@@ -34,6 +35,10 @@ const PRINCIPALS: [(&str, &[&str]); 4] = [
     ("carol", &["treasury"]),
     (BOT, &["agent"]),
 ];
+/// To whom the nodes of a dev cluster seal their backups, and how many of them open one.
+const OFFICERS: [&str; 3] = ["ann", "ben", "cleo"];
+/// How many of them open a backup together.
+const OFFICERS_NEEDED: u8 = 2;
 /// How long the grants of a dev cluster last.
 const GRANT_MS: u64 = 10 * 365 * 24 * 60 * 60 * 1000;
 /// The policies that a dev cluster starts with.
@@ -67,7 +72,8 @@ pub fn create(folder: &Folder, chain_id: u64, rpc: Option<String>) -> Result<(),
         })
         .collect::<Result<Vec<_>, Failure>>()?;
     let gateway_key = create_gateway(&folder.path("gateway"))?;
-    let charter = charter(&nodes, &principals, gateway_key, chain_id)?;
+    let mut charter = charter(&nodes, &principals, gateway_key, chain_id)?;
+    charter.backup = Some(officers(folder)?);
     let mut certificate = Certificate::unsigned(charter);
     for (_, roles, identity) in &principals {
         if roles.contains(&quoin_policy::GOVERNOR_ROLE) {
@@ -95,6 +101,21 @@ pub fn create(folder: &Folder, chain_id: u64, rpc: Option<String>) -> Result<(),
         chain_id,
         rpc,
         dev: true,
+    })
+}
+
+/// Makes the officers of a dev cluster, who would keep their identities offline, each on their own.
+fn officers(folder: &Folder) -> Result<BackupPolicy, Failure> {
+    folder::create_private(&folder.path("officers"))?;
+    let officers = OFFICERS.iter().map(|name| {
+        Ok(Officer {
+            name: (*name).to_owned(),
+            recipient: make_officer(&folder.path(format!("officers/{name}.key")))?,
+        })
+    });
+    Ok(BackupPolicy {
+        threshold: OFFICERS_NEEDED,
+        officers: officers.collect::<Result<_, Failure>>()?,
     })
 }
 
@@ -143,10 +164,12 @@ fn charter(
         }],
         book: Vec::new(),
         policies: POLICIES.to_owned(),
+        backup: None,
     })
 }
 
-fn node_entry(index: NodeIndex, public: &NodePublic) -> NodeEntry {
+/// A node's place in a charter.
+pub fn node_entry(index: NodeIndex, public: &NodePublic) -> NodeEntry {
     NodeEntry {
         index,
         credential: public.credential.clone(),

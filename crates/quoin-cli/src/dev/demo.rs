@@ -84,6 +84,7 @@ pub async fn run(args: DevArgs) -> Result<(), Failure> {
     let wish = Wish {
         port: args.port.unwrap_or(0),
         rpc: args.rpc.clone(),
+        no_restart: args.no_restart,
     };
     let mut cluster = tokio::select! {
         started = Cluster::start(&temporary.folder, &wish) => started.map_err(as_refusal)?,

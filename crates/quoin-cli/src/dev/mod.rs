@@ -4,6 +4,8 @@ pub mod anvil;
 pub mod cluster;
 pub mod create;
 pub mod demo;
+pub mod grow;
+pub mod supervisor;
 
 use crate::cli::DevArgs;
 use crate::client::keys::{KeyView, VerifiedKey};
@@ -38,6 +40,7 @@ pub async fn run(args: DevArgs) -> Result<(), Failure> {
     let wish = Wish {
         port: args.port.unwrap_or(PORT),
         rpc: args.rpc.clone(),
+        no_restart: args.no_restart,
     };
     let mut stop = Stop::listen()?;
     let mut cluster = tokio::select! {
@@ -88,15 +91,7 @@ async fn serve(cluster: &mut Cluster, args: &DevArgs) -> Result<(), Failure> {
     } else {
         banner.print();
     }
-    loop {
-        let (node, status) = cluster.next_loss().await;
-        let data = session.folder().path(format!("node-{node}"));
-        say::progress(format!(
-            "node {node} has ended ({status}); with two of three, signing goes on. Start it again \
-             with: quoin node --data {}",
-            data.display()
-        ));
-    }
+    cluster.watch().await
 }
 
 /// Makes the keys of a dev cluster that are not there yet.
@@ -109,18 +104,18 @@ pub async fn ensure_keys(session: &Session) -> Result<Vec<VerifiedKey>, Failure>
         say::progress(format!(
             "the nodes make the key `{name}` together; nobody holds it …"
         ));
-        keys.push(make_key(session, name, scheme, CustodyMethod::Mpc).await?);
+        let of = (scheme, Purpose::Trading, CustodyMethod::Mpc);
+        keys.push(make_key(session, name, of).await?);
     }
     keys.sort_by(|a, b| a.public().name.cmp(&b.public().name));
     Ok(keys)
 }
 
-/// Makes a trading key on behalf of the first governor.
+/// Makes a key on behalf of the first governor.
 pub async fn make_key(
     session: &Session,
     name: &str,
-    scheme: Scheme,
-    custody: CustodyMethod,
+    (scheme, purpose, custody): (Scheme, Purpose, CustodyMethod),
 ) -> Result<VerifiedKey, Failure> {
     let principal = FIRST_GOVERNOR
         .parse()
@@ -134,7 +129,7 @@ pub async fn make_key(
     let wanted = Wanted {
         name: name.parse().map_err(Failure::from_error("bad key name"))?,
         scheme,
-        purpose: Purpose::Trading,
+        purpose,
         custody,
     };
     create_key(session, &asker, wanted).await

@@ -1,7 +1,10 @@
 //! Money of the treasury: a request waits until two people have read and approved it.
 
-use crate::support::{Cluster, SINK};
-use serde_json::json;
+use crate::support::{Cluster, SINK, records};
+use quoin_node::core::Record;
+use quoin_protocol::Binding;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 #[test]
@@ -14,8 +17,9 @@ fn a_treasury_transfer_waits_for_two_approvals_of_people_who_did_not_ask() {
         "--scheme",
         "ecdsa",
         "--purpose",
-        "trading",
+        "treasury",
     ]);
+    assert_eq!(vault["purpose"], "treasury");
     let address = vault["addresses"][0]["address"].as_str().unwrap();
     let transaction = unsigned_transfer(&cluster);
     let id = "00112233445566778899aabbccddeeff";
@@ -64,6 +68,55 @@ fn a_treasury_transfer_waits_for_two_approvals_of_people_who_did_not_ask() {
     let charter = cluster.json(&["charter", "show"]);
     assert_eq!(charter["governor_quorum"], json!(2));
     one_governor_is_not_enough(&cluster);
+    every_signer_has_bound_what_it_signed(&cluster, &vault);
+    treasury_keys_of_every_scheme_sign(&cluster);
+}
+
+/// To what a node has bound presignatures of a key.
+fn bindings(cluster: &Cluster, node: u8, key: &Value) -> Vec<Binding> {
+    let all = records(cluster.folder(), node).into_iter();
+    let all = all.filter_map(|record| match record {
+        Record::Decision(decision) => decision.binding,
+        Record::Consumed(consumed) => consumed.binding,
+        _ => None,
+    });
+    let key = key["key"].as_str().unwrap();
+    all.filter(|b| b.key.to_string() == key).collect()
+}
+
+/// The signers' journals say the same of the same presignature.
+fn every_signer_has_bound_what_it_signed(cluster: &Cluster, key: &Value) {
+    let bound: Vec<Vec<Binding>> = (1..=3).map(|n| bindings(cluster, n, key)).collect();
+    let mut by_id: BTreeMap<_, Vec<&Binding>> = BTreeMap::new();
+    for binding in bound.iter().flatten() {
+        by_id.entry(binding.presignature).or_default().push(binding);
+    }
+    for same in by_id.values() {
+        assert!(same.iter().all(|b| *b == same[0] && b.boots.len() == 2));
+    }
+    // A signer that opened alone has burnt the presignature; both have opened those that signed.
+    assert!(by_id.values().any(|same| same.len() == 2), "{bound:?}");
+}
+
+/// The command verifies each signature under the account's key.
+fn treasury_keys_of_every_scheme_sign(cluster: &Cluster) {
+    let signs = |key: &str, path: &str| {
+        let args = [
+            "sign", "--key", key, "--path", path, "--text", "hello", "--yes",
+        ];
+        let signed = cluster.json(&args);
+        let shown = signed["account"]["path"].as_str().unwrap_or("m");
+        assert_eq!(shown, path, "{signed}");
+    };
+    signs("vault", "m/0/1");
+    for scheme in ["ed25519", "taproot"] {
+        let name = format!("cold-{scheme}");
+        let args = ["--scheme", scheme, "--purpose", "treasury"];
+        let key = cluster.json(&[&["key", "create", &name], &args[..]].concat());
+        signs(&name, "m");
+        signs(&name, "m/3");
+        every_signer_has_bound_what_it_signed(cluster, &key);
+    }
 }
 
 fn one_governor_is_not_enough(cluster: &Cluster) {

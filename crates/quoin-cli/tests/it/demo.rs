@@ -51,7 +51,8 @@ fn the_benchmark_puts_each_scheme_beside_one_plain_local_key() {
     let rows: Value = serde_json::from_str(&ran.stdout).unwrap();
     let rows = rows.as_array().unwrap();
     let paths: Vec<&str> = rows.iter().map(|r| r["path"].as_str().unwrap()).collect();
-    assert_eq!(paths, ["local", "ecdsa", "ed25519", "taproot"]);
+    let wanted = ["local", "ecdsa", "ed25519", "taproot", "treasury"];
+    assert_eq!(paths, wanted);
     assert_eq!(rows[0]["ratio_to_local"], 1.0);
     for row in rows {
         assert!(

@@ -225,6 +225,7 @@ impl Hostile {
                 key: key.id,
                 set: self.set.clone(),
                 want: 64,
+                urgent: false,
             };
             self.send(self.set.lowest(), &Frame::LeaseRequest(ask));
             self.ids = self
@@ -245,6 +246,7 @@ impl Hostile {
         let signing = SigningHint {
             set: self.set.clone(),
             presignature: self.presignature(key).await,
+            epoch: None,
         };
         let mut replies = Vec::new();
         for node in self.set.clone().iter() {
@@ -315,6 +317,7 @@ impl Hostile {
             account: quoin_core::stamp::Account {
                 chain: ChainId::Quoin,
                 address: "cluster".parse().unwrap(),
+                path: quoin_core::DerivationPath::ROOT,
             },
             request_id: request_id(),
             ..bot.stamp(key, ChainId::Quoin, &create)

@@ -9,6 +9,8 @@ mod approvals;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
+mod derive;
+#[cfg(test)]
 mod ethereum;
 #[cfg(test)]
 mod failures;
@@ -18,6 +20,8 @@ mod hostile;
 mod journals;
 #[cfg(test)]
 mod load;
+#[cfg(test)]
+mod membership;
 #[cfg(test)]
 mod requests;
 #[cfg(test)]

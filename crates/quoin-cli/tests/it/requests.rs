@@ -17,6 +17,8 @@ async fn requests_are_answered_once_and_bad_ones_are_refused_with_the_field() {
     payloads_that_cannot_be_explained_are_refused(&alice, &evm_key).await;
     strangers_are_refused(&alice).await;
     commands_work_as_people_use_them(&cluster);
+    a_key_lives_and_dies(&cluster);
+    nodes_are_pardoned_and_readmitted(&cluster);
     let reply = alice.sign_text(&text_key, "and the cluster lives").await;
     assert!(reply.is_signed(), "{reply:?}");
     second_start_continues(&mut cluster).await;
@@ -238,12 +240,102 @@ fn commands_work_as_people_use_them(cluster: &Cluster) {
     assert_eq!(charter["number"], 0);
 }
 
+/// Every change of a key, on nodes that run: what each node states is verified by the command.
+fn a_key_lives_and_dies(cluster: &Cluster) {
+    let create = ["key", "create", "brief", "--scheme", "ed25519"];
+    let made = cluster.json(&[&create[..], &["--purpose", "trading"]].concat());
+    let sign = ["sign", "--key", "brief", "--text", "hello"];
+    let change = |what: &str| cluster.json(&["key", what, "brief"]);
+    let refused = |args: &[&str], code: i32, word: &str| {
+        let ran = cluster.run(args);
+        assert_eq!(ran.code, code, "{args:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains(word), "{args:?}: {}", ran.stderr);
+    };
+    cluster.json(&sign);
+
+    let refreshed = change("refresh");
+    assert_eq!(
+        (&refreshed["epoch"], &refreshed["public_key"]),
+        (&json!(1), &made["public_key"])
+    );
+    cluster.json(&sign);
+    let reshared = cluster.json(&["key", "reshare", "brief", "--dealer", "2", "--dealer", "3"]);
+    assert_eq!(
+        (&reshared["epoch"], &reshared["public_key"]),
+        (&json!(2), &made["public_key"])
+    );
+    cluster.json(&sign);
+
+    refused(
+        &["key", "suspend", "brief", "--as", "carol"],
+        1,
+        "no policy permits",
+    );
+    let suspended = change("suspend");
+    assert_eq!(suspended["state"], "suspended");
+    assert_eq!(suspended["statements"].as_array().unwrap().len(), 3);
+    assert_eq!(suspended["missing"], json!([]));
+    refused(&sign, 2, "suspended");
+    assert_eq!(change("resume")["state"], "active");
+    cluster.json(&sign);
+
+    refused(&["key", "destroy", "brief"], 2, "active");
+    assert_eq!(change("retire")["state"], "deactivated");
+    refused(&sign, 2, "deactivated");
+    refused(&["key", "resume", "brief"], 2, "deactivated");
+    let destroyed = change("destroy");
+    for node in destroyed["statements"].as_array().unwrap() {
+        assert_eq!(node["erased"], json!(["0-2"]), "{node}");
+        // A dev cluster has officers: every epoch was sealed to them, and their files are left.
+        assert_eq!(node["backups"], json!(["0-2"]), "{node}");
+    }
+    let id = destroyed["request_id"].as_str().unwrap();
+    let again = cluster.json(&["key", "destroy", "brief", "--request-id", id]);
+    assert_eq!(again["statements"], destroyed["statements"]);
+    refused(&sign, 2, "destroyed");
+    let shown = cluster.run(&["key", "show", "brief"]);
+    assert!(shown.stdout.contains("destroyed"), "{}", shown.stdout);
+    assert_eq!(
+        cluster.json(&["key", "show", "brief"])["state"],
+        "destroyed"
+    );
+}
+
+fn nodes_are_pardoned_and_readmitted(cluster: &Cluster) {
+    for what in ["pardon", "readmit"] {
+        let done = cluster.json(&["node", what, "2"]);
+        assert_eq!(done["statements"].as_array().unwrap().len(), 3, "{done}");
+        let denied = cluster.run(&["node", what, "2", "--as", "carol"]);
+        assert_eq!(denied.code, 1, "{}", denied.stderr);
+    }
+    let unknown = cluster.run(&["node", "pardon", "9"]);
+    assert_eq!(unknown.code, 2, "{}", unknown.stderr);
+}
+
+/// How many sealed shares of a key a node that has ended keeps on its disk.
+fn shares_on_disk(cluster: &Cluster, node: u8, key: &str) -> i64 {
+    let path = cluster.folder().join(format!("node-{node}"));
+    let journal = rusqlite::Connection::open(path.join(quoin_node::run::JOURNAL_FILE)).unwrap();
+    let sql = "SELECT count(*) FROM state WHERE name LIKE ?1";
+    let label = format!("share/{key}/%");
+    journal.query_row(sql, [label], |row| row.get(0)).unwrap()
+}
+
 async fn second_start_continues(cluster: &mut Cluster) {
     let before = cluster.banner.clone();
+    let destroyed = cluster.json(&["key", "show", "brief"]);
     cluster.stop();
+    for node in 1..=3 {
+        let kept = shares_on_disk(cluster, node, destroyed["key"].as_str().unwrap());
+        assert_eq!(kept, 0, "node {node}");
+    }
     cluster.start_again();
     assert_eq!(cluster.banner["cluster"], before["cluster"]);
-    assert_eq!(cluster.banner["keys"].as_array().unwrap().len(), 4);
+    assert_eq!(cluster.banner["keys"].as_array().unwrap().len(), 5);
+    assert_eq!(
+        cluster.json(&["key", "show", "brief"])["state"],
+        "destroyed"
+    );
     let reply = cluster
         .caller("alice")
         .sign_text(&cluster.key("extra"), "after a restart")

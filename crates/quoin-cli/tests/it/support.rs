@@ -40,11 +40,16 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts a cluster in a temporary folder.
+    /// Starts a cluster in a temporary folder, whose nodes stay dead when they are killed.
     pub fn start() -> Self {
+        Self::start_with(&["--no-restart"])
+    }
+
+    /// Starts a cluster in a temporary folder, with more arguments.
+    pub fn start_with(more: &[&str]) -> Self {
         let temporary = tempfile::tempdir().unwrap();
         let folder = temporary.path().join("cluster");
-        let (process, banner) = run_dev(&folder);
+        let (process, banner) = run_dev(&folder, more);
         Self {
             process: Some(process),
             folder,
@@ -68,7 +73,7 @@ impl Cluster {
 
     /// Starts it again on the same folder.
     pub fn start_again(&mut self) {
-        let (process, banner) = run_dev(&self.folder);
+        let (process, banner) = run_dev(&self.folder, &["--no-restart"]);
         (self.process, self.banner) = (Some(process), banner);
     }
 
@@ -163,11 +168,12 @@ impl Drop for Cluster {
     }
 }
 
-fn run_dev(folder: &Path) -> (Child, Value) {
+fn run_dev(folder: &Path, more: &[&str]) -> (Child, Value) {
     let mut command = quoin();
     command
         .args(["dev", "--port", "0", "--json", "--data"])
-        .arg(folder);
+        .arg(folder)
+        .args(more);
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -311,8 +317,8 @@ pub async fn calm(folder: &Path, nodes: &[u8]) {
     .await;
 }
 
-/// How many checks a node's journal says were begun and ended.
-fn tries(folder: &Path, node: u8) -> (usize, usize) {
+/// What is in a node's journal, oldest first.
+pub fn records(folder: &Path, node: u8) -> Vec<Record> {
     let path = folder
         .join(format!("node-{node}"))
         .join(quoin_node::run::JOURNAL_FILE);
@@ -320,10 +326,18 @@ fn tries(folder: &Path, node: u8) -> (usize, usize) {
     let journal = Connection::open_with_flags(path, flags).unwrap();
     let mut query = journal.prepare("SELECT record FROM journal").unwrap();
     let rows = query.query_map([], |row| row.get::<_, Vec<u8>>(0)).unwrap();
-    let (mut open, mut closed) = (0, 0);
-    for row in rows {
+    rows.map(|row| {
         let linked: JournalRecord = cbor::decode(&row.unwrap(), RECORD_BYTES_MAX).unwrap();
-        match Record::from_bytes(&linked.body).unwrap() {
+        Record::from_bytes(&linked.body).unwrap()
+    })
+    .collect()
+}
+
+/// How many checks a node's journal says were begun and ended.
+fn tries(folder: &Path, node: u8) -> (usize, usize) {
+    let (mut open, mut closed) = (0, 0);
+    for record in records(folder, node) {
+        match record {
             Record::TryOpen(_) => open += 1,
             Record::TryClosed(_) => closed += 1,
             _ => {}
@@ -399,6 +413,7 @@ impl Caller {
             account: Account {
                 chain,
                 address: key.address.parse().unwrap(),
+                path: quoin_core::DerivationPath::ROOT,
             },
             purpose: key.purpose,
             payload_hash: payload.hash(),

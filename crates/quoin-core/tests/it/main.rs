@@ -61,6 +61,7 @@ fn stamp() -> Stamp {
         account: Account {
             chain: ChainId::Evm(1),
             address: address(5),
+            path: quoin_core::DerivationPath::ROOT,
         },
         purpose: Purpose::Trading,
         payload_hash: PayloadHash([6; 32]),

@@ -5,7 +5,9 @@ use super::flight::{Asked, Flight};
 use super::outcome::{Failure, KeyEntry, Outcome};
 use super::{Gateway, list, misbehaved};
 use quoin_core::{NodeIndex, Payload, TimeMs};
+use quoin_protocol::KeyPublic;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 impl Gateway {
     pub(super) fn start_ceremony(
@@ -31,9 +33,9 @@ impl Gateway {
         certificate: Vec<u8>,
         effects: &mut Vec<Effect>,
     ) -> Option<Outcome> {
-        let Payload::CreateKey(wanted) = &flight.ask.content else {
+        if !flight.ask.is_ceremony() {
             return self.on_misbehaviour(now, from, flight, Misbehaviour::WrongSubject, effects);
-        };
+        }
         let public = match self
             .combiner
             .certificate(&certificate, self.charters.view())
@@ -46,9 +48,7 @@ impl Gateway {
                 return Some(Outcome::Failed(failure));
             }
         };
-        let as_wanted = public.name == wanted.name
-            && public.scheme == wanted.scheme
-            && public.purpose == wanted.purpose;
+        let as_wanted = self.is_as_wanted(&flight.ask.content, &public);
         let attempt = flight.attempt_mut()?;
         let same = attempt.certificates.values().all(|c| *c == certificate);
         if !as_wanted || !same {
@@ -61,12 +61,46 @@ impl Gateway {
         if !attempt.silent().is_empty() || !attempt.pending.is_empty() {
             return self.complete(now, flight, effects);
         }
-        let key = public.key;
-        self.adopt_key(KeyEntry {
+        let (key, epoch) = (public.key, public.epoch);
+        let entry = KeyEntry {
             public,
             certificate: certificate.clone(),
-        });
-        Some(Outcome::KeyCreated { key, certificate })
+        };
+        if self.adopt_key(now, entry).is_err() {
+            misbehaved(from, Misbehaviour::BadCertificate, effects);
+            let message = "the nodes certified a key that does not follow from the known one";
+            return Some(Outcome::Failed(Failure::peer(
+                "certificate",
+                message,
+                vec![from],
+            )));
+        }
+        Some(match flight.ask.content {
+            Payload::CreateKey(_) => Outcome::KeyCreated { key, certificate },
+            _ => Outcome::KeyRenewed {
+                key,
+                epoch,
+                certificate,
+            },
+        })
+    }
+
+    /// Whether a certified record is of the key that was to be made, or of a later epoch of the one
+    /// whose shares were to move.
+    fn is_as_wanted(&self, content: &Payload, public: &KeyPublic) -> bool {
+        match content {
+            Payload::CreateKey(wanted) => {
+                public.name == wanted.name
+                    && public.scheme == wanted.scheme
+                    && public.purpose == wanted.purpose
+            }
+            Payload::ChangeKey(wanted) => {
+                let known = self.keys.get(&wanted.key);
+                let same = |k: &Arc<KeyEntry>| k.public.public_key == public.public_key;
+                public.key == wanted.key && public.previous.is_some() && known.is_none_or(same)
+            }
+            _ => false,
+        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! Nodes coming and going, key certificates, charters, and whether the gateway is ready.
 
 use super::ceremony::not_everyone;
+use super::epochs::NotSuccessor;
 use super::event::{ClientId, Effect, Metric, Misbehaviour};
 use super::flight::{Asked, Flight, Stage};
-use super::outcome::{Failure, KeyEntry, Outcome, Status};
-use super::ports::Offer;
+use super::outcome::{Failure, KeyEntry, ListedKey, Outcome, Status, Stock};
+use super::ports::{Offer, read_certificate};
 use super::{Gateway, list, misbehaved};
 use quoin_api::Frame;
 use quoin_api::frame::{CharterReply, Hello, KeysFrame};
@@ -61,6 +62,9 @@ impl Gateway {
                 let ceremony = flight
                     .attempt()
                     .is_some_and(|a| matches!(a.asked, Asked::Everyone(_)));
+                if flight.ask.is_change() {
+                    return gateway.change_abandoned(node, flight);
+                }
                 if ceremony {
                     return Some(not_everyone(vec![node]));
                 }
@@ -93,6 +97,7 @@ impl Gateway {
     ) {
         if self.nodes.started(node, generation) {
             self.leases.drop_node(node);
+            self.standings.forget(node);
             self.abandon(now, node, effects);
         }
     }
@@ -137,16 +142,7 @@ impl Gateway {
             if self.keys.values().any(|k| k.certificate == certificate) {
                 continue;
             }
-            let read = self
-                .combiner
-                .certificate(&certificate, self.charters.view());
-            match read {
-                Ok(public) => self.adopt_key(KeyEntry {
-                    public,
-                    certificate,
-                }),
-                Err(_) => misbehaved(from, Misbehaviour::BadCertificate, effects),
-            }
+            self.read_key(now, from, certificate, effects);
         }
         let waits = |f: &Flight| matches!(f.stage, Stage::AwaitingKey(_));
         for id in self.flights_by_arrival(waits) {
@@ -155,20 +151,46 @@ impl Gateway {
         self.prefetch(now, effects);
     }
 
-    /// Keeps a key whose certificate is verified; only a later epoch replaces a known record.
-    pub(super) fn adopt_key(&mut self, entry: KeyEntry) {
-        let key = entry.public.key;
-        let newer = self
-            .keys
-            .get(&key)
-            .is_none_or(|known| known.public.epoch < entry.public.epoch);
-        if newer && self.keys.insert(key, Arc::new(entry)).is_some() {
-            self.leases.drop_key(key);
+    /// Takes a key that a node shows, once its certificate and its place after the known one hold.
+    fn read_key(
+        &mut self,
+        now: TimeMs,
+        from: NodeIndex,
+        certificate: Vec<u8>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let view = self.charters.view();
+        let named = read_certificate(&certificate).map(|c| c.unverified().charter);
+        if named.is_ok_and(|number| number > view.number) {
+            // A charter is in force there that we lack; the keys are asked for again after it.
+            self.keys_ahead = true;
+            if self.nodes.should_speak_of_charter(now, from) {
+                effects.push(Effect::Send(from, Frame::CharterRequest));
+            }
+            return;
+        }
+        let adopted = match self.combiner.certificate(&certificate, view) {
+            Ok(public) => self.adopt_key(
+                now,
+                KeyEntry {
+                    public,
+                    certificate,
+                },
+            ),
+            Err(_) => Err(NotSuccessor),
+        };
+        if adopted.is_err() {
+            misbehaved(from, Misbehaviour::BadCertificate, effects);
         }
     }
 
     pub(super) fn known_keys(&self) -> Outcome {
-        Outcome::Keys(self.keys.values().map(|k| k.as_ref().clone()).collect())
+        let listed = |entry: &Arc<KeyEntry>| ListedKey {
+            state: self.standings.state(entry),
+            statements: self.standings.of(entry.public.key),
+            entry: entry.as_ref().clone(),
+        };
+        Outcome::Keys(self.keys.values().map(listed).collect())
     }
 
     pub(super) fn charter_in_force(&self) -> Outcome {
@@ -193,16 +215,30 @@ impl Gateway {
                 let ours = Frame::Charter(self.charters.bytes().to_vec());
                 effects.push(Effect::Send(from, ours));
             }
-            Ok(Offer::Gap(_)) => effects.push(Effect::Metric(Metric::CharterGap(from))),
+            Ok(Offer::Gap(_)) => {
+                effects.push(Effect::Metric(Metric::CharterGap(from)));
+                // Nodes answer with all that they have, oldest first.
+                if self.nodes.should_speak_of_charter(now, from) {
+                    effects.push(Effect::Send(from, Frame::CharterRequest));
+                }
+            }
             Err(_) => misbehaved(from, Misbehaviour::BadCharter, effects),
         }
     }
 
     fn adopted(&mut self, now: TimeMs, from: Option<NodeIndex>, effects: &mut Vec<Effect>) {
-        let members: BTreeSet<NodeIndex> = self.charters.view().nodes.keys().copied().collect();
-        let left: Vec<NodeIndex> = self.nodes.all().filter(|n| !members.contains(n)).collect();
+        let view = self.charters.view();
+        let members: BTreeSet<NodeIndex> = view.nodes.keys().copied().collect();
+        let number = CharterNumber(view.number.0.saturating_sub(1));
+        let before = view.rosters.get(&number).cloned().unwrap_or_default();
+        // An index may have a new identity: that is another node, with starts of its own.
+        let same = |n: &NodeIndex| view.nodes.get(n).is_some_and(|c| before.get(n) == Some(c));
+        let left: Vec<NodeIndex> = self.nodes.all().filter(|n| !same(n)).collect();
         for node in left {
             self.on_node_down(now, node, effects);
+            self.leases.drop_node(node);
+            self.standings.forget(node);
+            self.nodes.forget(node);
         }
         self.nodes.follow(members.into_iter());
         let charter = self.charters.bytes().to_vec();
@@ -212,6 +248,9 @@ impl Gateway {
         });
         let others = self.nodes.up().filter(|n| Some(*n) != from);
         effects.extend(others.map(|n| Effect::Send(n, Frame::Charter(charter.clone()))));
+        if std::mem::take(&mut self.keys_ahead) {
+            self.ask_keys_every(now, 0, effects);
+        }
     }
 
     pub(super) fn on_charter_submitted(
@@ -308,11 +347,15 @@ impl Gateway {
     pub(super) fn status(&self, now: TimeMs) -> Status {
         let view = self.charters.view();
         let stock = self.keys.values().map(|k| {
-            (
-                k.public.key,
-                k.public.scheme,
-                self.leases.of_key(k.public.key),
-            )
+            let (refilled, used) = self.leases.flow_of(now, k.public.key);
+            Stock {
+                key: k.public.key,
+                scheme: k.public.scheme,
+                epoch: k.public.epoch,
+                ids: self.leases.of_key(k.public.key),
+                refilled,
+                used,
+            }
         });
         Status {
             cluster: view.cluster,
@@ -338,7 +381,7 @@ impl Gateway {
                 list(&down)
             ));
         }
-        let local = self.keys.values().any(|k| {
+        let local = self.keys_in_use().any(|k| {
             let holder = k.public.public_shares.first();
             k.public.threshold == 1 && holder.is_some_and(|s| self.nodes.is_up(s.node))
         });
@@ -346,7 +389,7 @@ impl Gateway {
             .next_stocks(now)
             .iter()
             .any(|stock| self.leases.len(stock) > 0);
-        if !self.keys.is_empty() && !local && !stocked {
+        if self.keys_in_use().next().is_some() && !local && !stocked {
             reasons.push("no presignature is in stock for any key".to_owned());
         }
         reasons

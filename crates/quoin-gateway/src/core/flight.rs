@@ -2,14 +2,15 @@
 
 use super::event::ClientId;
 use super::leases::StockId;
-use super::outcome::PendingRequest;
+use super::outcome::{Failure, PendingRequest, RefusedRequest};
 use super::ports::Subject;
+use super::treasury::Openings;
 use quoin_api::frame::{Opaque, PendingReply, Unavailable};
 use quoin_api::statements::Answer;
 use quoin_core::stamp::Account;
 use quoin_core::{
     BatchHash, CredentialId, KeyId, NodeIndex, Payload, PayloadHash, PresignatureId, RequestId,
-    SignerSet, TimeMs,
+    ShareEpoch, SignerSet, TimeMs,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -71,6 +72,8 @@ pub struct Flight {
     pub faults: usize,
     /// How many presignatures its signers no longer had, and the batch of the last one.
     pub lost: (u32, Option<BatchHash>),
+    /// Share epochs that signers no longer serve, or do not serve yet.
+    pub refused_epochs: BTreeSet<ShareEpoch>,
     /// What it waits for.
     pub stage: Stage,
 }
@@ -99,19 +102,34 @@ pub struct Attempt {
     pub sent: TimeMs,
     /// To whom.
     pub asked: Asked,
+    /// Of a treasury key: what its signers have opened.
+    pub openings: Openings,
     /// Verified answers, with their bytes.
     pub answers: BTreeMap<NodeIndex, (Vec<u8>, Answer)>,
     /// Obligations that nodes still see.
     pub pending: BTreeMap<NodeIndex, PendingReply>,
     /// Certificates of a finished ceremony.
     pub certificates: BTreeMap<NodeIndex, Vec<u8>>,
+    /// What nodes said to a change.
+    pub said: BTreeMap<NodeIndex, Said>,
+}
+
+/// What a node said to a change.
+#[derive(Debug)]
+pub enum Said {
+    /// It is done, and this is its statement.
+    Done(Vec<u8>),
+    /// It refuses for good.
+    Refused(Box<RefusedRequest>),
+    /// It has not done it, and may do it later.
+    Failed(Failure),
 }
 
 /// To whom a request was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Asked {
     /// To a set of signers, with one presignature.
-    Signers(SignerSet, PresignatureId),
+    Signers(SignerSet, PresignatureId, ShareEpoch),
     /// To the single node that holds a local key.
     Holder(NodeIndex),
     /// To all nodes, for a ceremony.
@@ -126,9 +144,11 @@ impl Attempt {
             number,
             sent,
             asked,
+            openings: Openings::new(),
             answers: BTreeMap::new(),
             pending: BTreeMap::new(),
             certificates: BTreeMap::new(),
+            said: BTreeMap::new(),
         }
     }
 
@@ -136,7 +156,7 @@ impl Attempt {
     #[must_use]
     pub fn members(&self) -> Vec<NodeIndex> {
         match &self.asked {
-            Asked::Signers(set, _) => set.iter().collect(),
+            Asked::Signers(set, ..) => set.iter().collect(),
             Asked::Holder(node) => vec![*node],
             Asked::Everyone(nodes) => nodes.iter().copied().collect(),
         }
@@ -146,8 +166,10 @@ impl Attempt {
     #[must_use]
     pub fn heard(&self, node: NodeIndex) -> bool {
         self.answers.contains_key(&node)
+            || self.openings.has(node)
             || self.pending.contains_key(&node)
             || self.certificates.contains_key(&node)
+            || self.said.contains_key(&node)
     }
 
     /// Who has not replied yet.
@@ -159,6 +181,26 @@ impl Attempt {
 }
 
 impl Ask {
+    /// Whether it changes a key or how a node is seen, without a ceremony.
+    #[must_use]
+    pub const fn is_change(&self) -> bool {
+        match &self.content {
+            Payload::ChangeKey(wish) => !wish.change.is_ceremony(),
+            Payload::ChangeNode(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether all nodes have to take part in it at the same time.
+    #[must_use]
+    pub const fn is_ceremony(&self) -> bool {
+        match &self.content {
+            Payload::CreateKey(_) => true,
+            Payload::ChangeKey(wish) => wish.change.is_ceremony(),
+            _ => false,
+        }
+    }
+
     /// What a signature for it is about.
     #[must_use]
     pub const fn subject(&self) -> Subject<'_> {
@@ -188,6 +230,7 @@ impl Flight {
             bad_sets: BTreeSet::new(),
             faults: 0,
             lost: (0, None),
+            refused_epochs: BTreeSet::new(),
             stage: Stage::Starting,
         }
     }
@@ -215,9 +258,11 @@ impl Flight {
         match &self.stage {
             Stage::Sent(attempt) => {
                 attempt.members().contains(&node)
-                    && (!attempt.heard(node) || matches!(attempt.asked, Asked::Everyone(_)))
+                    && (!attempt.heard(node)
+                        || attempt.openings.has(node)
+                        || matches!(attempt.asked, Asked::Everyone(_)))
             }
-            Stage::AwaitingLease((_, set), _) => set.contains(node),
+            Stage::AwaitingLease((.., set), _) => set.contains(node),
             _ => false,
         }
     }

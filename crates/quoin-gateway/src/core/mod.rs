@@ -12,11 +12,14 @@ pub mod outcome;
 pub mod ports;
 
 mod ceremony;
+mod changes;
 mod cluster;
+mod epochs;
 mod flight;
 mod requests;
 mod settled;
 mod signing;
+mod treasury;
 mod verdicts;
 
 pub use config::Config;
@@ -24,7 +27,9 @@ pub use event::{ClientId, Effect, Event, Metric, Misbehaviour};
 pub use outcome::Outcome;
 pub use ports::{Charters, ClusterView, Combiner};
 
+use changes::Standings;
 use cluster::Submission;
+use epochs::Older;
 use flight::{Flight, Parked};
 use leases::Leases;
 use nodes::Nodes;
@@ -45,7 +50,12 @@ pub struct Gateway {
     boot: u64,
     nodes: Nodes,
     keys: BTreeMap<KeyId, Arc<KeyEntry>>,
+    standings: Standings,
+    /// The epoch before the newest of a key, while its presignatures may be honoured.
+    older: BTreeMap<KeyId, Older>,
     leases: Leases,
+    /// A node showed a key of a charter that is not known here yet.
+    keys_ahead: bool,
     flights: BTreeMap<RequestId, Flight>,
     parked: BTreeMap<RequestId, Parked>,
     settled: Settled,
@@ -83,7 +93,10 @@ impl Gateway {
             boot,
             nodes,
             keys: BTreeMap::new(),
+            standings: Standings::default(),
+            older: BTreeMap::new(),
             leases: Leases::default(),
+            keys_ahead: false,
             flights: BTreeMap::new(),
             parked: BTreeMap::new(),
             submissions: Vec::new(),
@@ -139,15 +152,23 @@ impl Gateway {
             Frame::Reply(reply) => self.on_reply(now, from, reply, effects),
             Frame::LeaseGrant(grant) => self.on_grant(now, from, grant, effects),
             Frame::Keys(keys) => self.on_keys(now, from, keys, effects),
+            Frame::KeyStates(states) => self.on_key_states(from, states, effects),
             Frame::CharterRequest => {
                 let charter = Frame::Charter(self.charters.bytes().to_vec());
                 effects.push(Effect::Send(from, charter));
             }
             // Statements that nodes flood to everyone; a gateway has no use for them.
-            Frame::Tombstone(_) | Frame::Finished(_) | Frame::Prepared(_) => {}
+            Frame::Tombstone(_)
+            | Frame::Finished(_)
+            | Frame::Prepared(_)
+            | Frame::Held(_)
+            | Frame::CeremonyAbandoned(_)
+            | Frame::RefreshDue(_)
+            | Frame::Complaint(_) => {}
             Frame::Session(_)
             | Frame::SessionAborted(_)
             | Frame::Request(_)
+            | Frame::Openings(_)
             | Frame::LeaseRequest(_)
             | Frame::KeysRequest => misbehaved(from, Misbehaviour::UnexpectedFrame, effects),
         }
@@ -161,6 +182,7 @@ impl Gateway {
         }
         self.parked.retain(|_, parked| now <= parked.ask.not_after);
         self.end_submissions(now, effects);
+        self.forget_old_epochs(now);
         self.refresh_keys(now, effects);
         self.prefetch(now, effects);
     }

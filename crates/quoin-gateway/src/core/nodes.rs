@@ -33,6 +33,11 @@ impl Nodes {
         }
     }
 
+    /// Forgets a node whose identity the charter no longer names.
+    pub fn forget(&mut self, node: NodeIndex) {
+        self.nodes.remove(&node);
+    }
+
     /// Whether the charter names the node.
     #[must_use]
     pub fn knows(&self, node: NodeIndex) -> bool {

@@ -3,8 +3,8 @@
 use quoin_api::frame::CharterReply;
 use quoin_api::statements::FinishedSignature;
 use quoin_core::{
-    CharterHash, CharterNumber, Class, ClusterId, IntentHash, KeyId, NodeIndex, PayloadHash,
-    RequestId, RuleId, Scheme,
+    CharterHash, CharterNumber, Class, ClusterId, IntentHash, KeyId, KeyState, NodeIndex,
+    PayloadHash, RequestId, RuleId, Scheme, ShareEpoch,
 };
 use quoin_protocol::KeyPublic;
 
@@ -30,8 +30,19 @@ pub enum Outcome {
         /// Its certificate (`Certificate<KeyPublic>`), signed by all nodes.
         certificate: Vec<u8>,
     },
+    /// The shares of a key have moved to their next epoch.
+    KeyRenewed {
+        /// The key.
+        key: KeyId,
+        /// The epoch.
+        epoch: ShareEpoch,
+        /// The new certificate (`Certificate<KeyPublic>`), signed by all nodes.
+        certificate: Vec<u8>,
+    },
+    /// A change of a key or a node: who has carried it out, and who has not.
+    Changed(Box<ChangedRequest>),
     /// All keys whose certificates this gateway has verified.
-    Keys(Vec<KeyEntry>),
+    Keys(Vec<ListedKey>),
     /// The charter in force.
     Charter {
         /// Its number.
@@ -113,6 +124,39 @@ pub struct PendingRequest {
     pub payload: Vec<u8>,
 }
 
+/// What came of a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangedRequest {
+    /// The request.
+    pub request_id: RequestId,
+    /// The statements of the nodes that have carried it out (`Signed<KeyStatement>` or
+    /// `Signed<NodeStatement>`), each verified.
+    pub statements: Vec<(NodeIndex, Vec<u8>)>,
+    /// What the others said.
+    pub failed: Vec<(NodeIndex, Failure)>,
+    /// Who said nothing, or is not connected.
+    pub missing: Vec<NodeIndex>,
+}
+
+impl ChangedRequest {
+    /// Whether every node has carried it out.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        self.failed.is_empty() && self.missing.is_empty()
+    }
+}
+
+/// A key with what its nodes say of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedKey {
+    /// The key.
+    pub entry: KeyEntry,
+    /// Its state, by what most of its nodes say.
+    pub state: KeyState,
+    /// The newest statement of each node (`Signed<KeyStatement>`).
+    pub statements: Vec<Vec<u8>>,
+}
+
 /// A key whose certificate is verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyEntry {
@@ -135,14 +179,55 @@ pub struct Status {
     pub threshold: u8,
     /// All nodes, and whether each is connected.
     pub nodes: Vec<(NodeIndex, bool)>,
-    /// How many presignature ids are in stock, for each key.
-    pub stock: Vec<(KeyId, Scheme, usize)>,
+    /// The presignature ids in stock, for each key.
+    pub stock: Vec<Stock>,
     /// How many requests are under way.
     pub in_flight: usize,
     /// How many requests wait for approvals.
     pub pending: usize,
     /// Why no signature could be made now; empty when one could.
     pub not_ready: Vec<String>,
+}
+
+/// The presignature ids of one key that nodes have lent to this gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stock {
+    /// The key.
+    pub key: KeyId,
+    /// Its scheme.
+    pub scheme: Scheme,
+    /// The newest epoch of its shares.
+    pub epoch: ShareEpoch,
+    /// How many ids there are.
+    pub ids: usize,
+    /// How many came within the last [`super::leases::FLOW_WINDOW_S`] seconds.
+    pub refilled: u64,
+    /// How many were used within the same time.
+    pub used: u64,
+}
+
+impl Stock {
+    /// How many ids came in each second, of late.
+    #[must_use]
+    pub fn refill_per_s(&self) -> f64 {
+        per_second(self.refilled)
+    }
+
+    /// For how long the ids last at the pace of late, were no more lent; infinity when none is used.
+    #[must_use]
+    pub fn seconds_to_empty(&self) -> f64 {
+        if self.ids == 0 {
+            return 0.0;
+        }
+        // Stocks are some hundreds, so nothing is rounded.
+        u32::try_from(self.ids).map_or(f64::INFINITY, f64::from) / per_second(self.used)
+    }
+}
+
+fn per_second(in_window: u64) -> f64 {
+    let ids = u32::try_from(in_window).map_or(f64::from(u32::MAX), f64::from);
+    let window = u32::try_from(super::leases::FLOW_WINDOW_S).map_or(1.0, f64::from);
+    ids / window
 }
 
 /// Why no outcome was reached.
@@ -207,6 +292,8 @@ impl Outcome {
             Self::NotFound => "not-found",
             Self::Conflict(_) => "conflict",
             Self::KeyCreated { .. } => "key-created",
+            Self::KeyRenewed { .. } => "key-renewed",
+            Self::Changed(_) => "changed",
             Self::Keys(_) => "keys",
             Self::Charter { .. } => "charter",
             Self::CharterSubmitted { .. } => "charter-submitted",
@@ -219,9 +306,13 @@ impl Outcome {
     /// Whether the outcome can never change, so that a repeated request has the same answer.
     #[must_use]
     pub const fn is_final(&self) -> bool {
-        matches!(
-            self,
-            Self::Signed(_) | Self::Refused(_) | Self::KeyCreated { .. }
-        )
+        match self {
+            Self::Signed(_)
+            | Self::Refused(_)
+            | Self::KeyCreated { .. }
+            | Self::KeyRenewed { .. } => true,
+            Self::Changed(changed) => changed.is_complete(),
+            _ => false,
+        }
     }
 }

@@ -6,10 +6,11 @@ use quoin_core::stamp::Account;
 use quoin_core::statement::Certificate;
 use quoin_core::{
     CharterHash, CharterNumber, ClusterId, CredentialId, NodeIndex, Payload, PublicCredential,
-    Rejection, RequestId, Signed, Stamp, TimeMs,
+    Rejection, RequestId, Signed, SignerSet, Stamp, TimeMs,
 };
-use quoin_protocol::KeyPublic;
-use std::collections::BTreeMap;
+use quoin_protocol::combine::{KeyPublic, Opening};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Largest certificate of a key that is decoded: the record and 15 signatures.
 const KEY_CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
@@ -27,6 +28,23 @@ pub struct ClusterView {
     pub threshold: u8,
     /// The nodes, with the credential under which each signs its statements.
     pub nodes: BTreeMap<NodeIndex, PublicCredential>,
+    /// The nodes of every charter so far: a key is certified by those of the charter that its record
+    /// names.
+    pub rosters: BTreeMap<CharterNumber, Arc<BTreeMap<NodeIndex, PublicCredential>>>,
+}
+
+impl ClusterView {
+    /// The holders of a key that are still in the charter in force, each with the identity to which
+    /// its share was dealt.
+    #[must_use]
+    pub fn live_holders(&self, key: &KeyPublic) -> BTreeSet<NodeIndex> {
+        let Some(dealt) = self.rosters.get(&key.charter) else {
+            return BTreeSet::new();
+        };
+        let holders = key.public_shares.iter().map(|s| s.node);
+        let same = |n: &NodeIndex| self.nodes.get(n).is_some_and(|now| dealt.get(n) == Some(now));
+        holders.filter(same).collect()
+    }
 }
 
 /// What became of a charter that was offered.
@@ -113,6 +131,29 @@ pub trait Combiner: Send {
         answers: &[(NodeIndex, Answer)],
     ) -> Result<FinishedSignature, CombineFailure>;
 
+    /// Whether an opening of a treasury key binds exactly what `set` was asked to sign. That it is
+    /// its signer's is not checked here.
+    fn opens(
+        &self,
+        key: &KeyPublic,
+        set: &SignerSet,
+        subject: &Subject<'_>,
+        opening: &Opening,
+    ) -> bool;
+
+    /// Combines the answers of the second round of a treasury key, given the openings of the
+    /// first, and verifies the result under the public key.
+    ///
+    /// # Errors
+    /// As [`Combiner::finish`], and when the openings are not those of one binding.
+    fn finish_treasury(
+        &self,
+        key: &KeyPublic,
+        subject: &Subject<'_>,
+        openings: &BTreeMap<NodeIndex, Opening>,
+        answers: &[(NodeIndex, Answer)],
+    ) -> Result<FinishedSignature, CombineFailure>;
+
     /// Verifies a finished signature under the public key.
     ///
     /// # Errors
@@ -127,44 +168,64 @@ pub trait Combiner: Send {
     /// The transaction in its chain's wire form; `None` for payloads that are no transaction.
     fn assemble(&self, payload: &Payload, finished: &FinishedSignature) -> Option<RawTransaction>;
 
-    /// Reads a key's certificate, which all nodes of the cluster must have signed.
+    /// Reads a key's certificate, which all nodes of the charter that it names must have signed.
     ///
     /// # Errors
-    /// When it is malformed, of another cluster, or a node's signature is missing or wrong.
+    /// When it is malformed, of another cluster, of a charter that is not known, or a node's
+    /// signature is missing or wrong.
     fn certificate(&self, bytes: &[u8], view: &ClusterView) -> Result<KeyPublic, Rejection> {
         verify_key_certificate(bytes, view)
     }
+
+    /// Checks that the record `next` is of the share epoch after that of `base`, of the same key.
+    ///
+    /// # Errors
+    /// When it is of another key, or does not follow.
+    fn succession(&self, next: &KeyPublic, base: &KeyPublic) -> Result<(), Rejection>;
 }
 
-/// Verifies that every node of `view` has signed the certificate in `bytes`.
+/// Reads the record of a key's certificate, of which nothing is verified but its length and form.
 ///
 /// # Errors
-/// When it is malformed, of another cluster, inconsistent, or a node's signature is missing.
-pub fn verify_key_certificate(bytes: &[u8], view: &ClusterView) -> Result<KeyPublic, Rejection> {
+/// When it is too long or malformed.
+pub fn read_certificate(bytes: &[u8]) -> Result<Certificate<KeyPublic>, Rejection> {
     let bad = |message: String| Rejection::caller("certificate", message);
     if bytes.len() > KEY_CERTIFICATE_BYTES_MAX {
         return Err(bad("too long".to_owned()));
     }
-    let certificate =
-        Certificate::<KeyPublic>::from_bytes(bytes).map_err(|e| bad(e.to_string()))?;
+    Certificate::from_bytes(bytes).map_err(|e| bad(e.to_string()))
+}
+
+/// Verifies that every node of the charter which the record names has signed the certificate in
+/// `bytes`.
+///
+/// # Errors
+/// When it is malformed, of another cluster, inconsistent, of a charter that is not known, or a
+/// node's signature is missing.
+pub fn verify_key_certificate(bytes: &[u8], view: &ClusterView) -> Result<KeyPublic, Rejection> {
+    let bad = |message: String| Rejection::caller("certificate", message);
+    let certificate = read_certificate(bytes)?;
     let public = certificate.unverified();
     if public.cluster != view.cluster {
         return Err(bad("is of another cluster".to_owned()));
     }
+    let Some(roster) = view.rosters.get(&public.charter) else {
+        return Err(bad(format!("charter {} is not known", public.charter.0)));
+    };
     let ascending = public
         .public_shares
         .iter()
         .zip(public.public_shares.iter().skip(1))
         .all(|(a, b)| a.node < b.node);
     let enough = usize::from(public.threshold) <= public.public_shares.len();
-    let ours = public
+    let theirs = public
         .public_shares
         .iter()
-        .all(|s| view.nodes.contains_key(&s.node));
-    if public.threshold == 0 || !ascending || !enough || !ours {
+        .all(|s| roster.contains_key(&s.node));
+    if public.threshold == 0 || !ascending || !enough || !theirs {
         return Err(bad("its shares are inconsistent".to_owned()));
     }
-    for (node, credential) in &view.nodes {
+    for (node, credential) in roster.iter() {
         if !certificate.endorsed_by(credential) {
             return Err(bad(format!("node {node} has not signed it")));
         }

@@ -59,7 +59,11 @@ impl Gateway {
                 let message = "a request for a new key names no key";
                 return Err(Failure::caller("stamp.key", message));
             }
-            (Payload::CreateKey(_), None) | (_, Some(_)) => {}
+            (Payload::ChangeNode(_), Some(_)) => {
+                let message = "a request about a node names no key";
+                return Err(Failure::caller("stamp.key", message));
+            }
+            (Payload::CreateKey(_) | Payload::ChangeNode(_), None) | (_, Some(_)) => {}
             (_, None) => return Err(Failure::caller("stamp.key", "the key is missing")),
         }
         Ok(Ask {
@@ -105,9 +109,10 @@ impl Gateway {
     }
 
     fn open(&mut self, now: TimeMs, client: ClientId, ask: Ask, approvals: Approvals) -> RequestId {
-        let budget_ms = match ask.content {
-            Payload::CreateKey(_) => self.config.ceremony_deadline_ms,
-            _ => self.config.deadline_ms,
+        let budget_ms = if ask.is_ceremony() {
+            self.config.ceremony_deadline_ms
+        } else {
+            self.config.deadline_ms
         };
         let id = ask.id;
         let mut flight = Flight::new(ask, self.next_arrival(), client, now, now.plus(budget_ms));

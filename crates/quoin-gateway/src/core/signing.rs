@@ -6,11 +6,10 @@ use super::flight::{Asked, Attempt, Flight, Stage};
 use super::leases::StockId;
 use super::list;
 use super::misbehaved;
-use super::nodes::Wish;
 use super::outcome::{Failure, KeyEntry, Outcome, PendingRequest};
 use quoin_api::Frame;
-use quoin_api::frame::{LeaseGrant, LeaseRequest, RequestFrame, SigningHint};
-use quoin_core::{NodeIndex, Payload, TimeMs};
+use quoin_api::frame::{LeaseGrant, LeaseRequest, RequestFrame, SigningHint, Unavailable};
+use quoin_core::{NodeIndex, TimeMs};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -18,6 +17,8 @@ use std::sync::Arc;
 const KEYS_INTERVAL_MS: u64 = 500;
 /// How often every node is asked for its keys although nobody waits for one.
 const KEYS_REFRESH_MS: u64 = 60_000;
+/// How often the lender of a new epoch is asked while there is plenty of the epoch before.
+const PROBE_INTERVAL_MS: u64 = 500;
 /// How many leases' worth of ids a stock may have.
 const STOCK_LEASES_MAX: usize = 2;
 
@@ -29,8 +30,11 @@ impl Gateway {
         flight: &mut Flight,
         effects: &mut Vec<Effect>,
     ) -> Option<Outcome> {
-        if matches!(flight.ask.content, Payload::CreateKey(_)) {
+        if flight.ask.is_ceremony() {
             return self.start_ceremony(now, flight, effects);
+        }
+        if flight.ask.is_change() {
+            return self.start_change(now, flight, effects);
         }
         let key = flight.ask.key.and_then(|key| self.keys.get(&key)).cloned();
         let Some(key) = key else {
@@ -40,6 +44,9 @@ impl Gateway {
             self.ask_keys(now, effects);
             return None;
         };
+        if let Some(outcome) = self.not_in_use(&key) {
+            return Some(outcome);
+        }
         if key.public.threshold == 1 {
             self.ask_holder(now, flight, &key, effects)
         } else {
@@ -72,40 +79,44 @@ impl Gateway {
         key: &Arc<KeyEntry>,
         effects: &mut Vec<Effect>,
     ) -> Option<Outcome> {
-        let holders: BTreeSet<NodeIndex> =
-            key.public.public_shares.iter().map(|s| s.node).collect();
-        let chosen = self.nodes.choose(
-            now,
-            &Wish {
-                holders: &holders,
-                size: usize::from(key.public.threshold),
-                avoided: &flight.avoided,
-                bad: &flight.bad_sets,
-            },
-        );
-        let Some(set) = chosen else {
-            if !flight.bad_sets.is_empty() {
-                return Some(not_combined(flight));
+        let (mut waits_for, mut blocked) = (None, false);
+        for entry in self.epochs_of(key.public.key) {
+            if flight.refused_epochs.contains(&entry.public.epoch) {
+                continue;
             }
-            flight.stage = Stage::AwaitingNodes;
-            return None;
-        };
-        if set.iter().any(|n| flight.unavailable.contains_key(&n)) {
-            return Some(unavailable(flight));
+            let Some(stock) = self.stock_of(now, &entry, Some(flight)) else {
+                continue;
+            };
+            if stock.2.iter().any(|n| flight.unavailable.contains_key(&n)) {
+                blocked = true;
+                continue;
+            }
+            let taken = self.leases.take(now, &stock);
+            self.refill(now, &stock, effects);
+            if let Some(id) = taken {
+                let (_, epoch, set) = stock;
+                self.send(now, flight, Asked::Signers(set, id, epoch), effects);
+                return None;
+            }
+            waits_for.get_or_insert(stock);
         }
-        let stock = (key.public.key, set);
-        let taken = self.leases.take(&stock);
-        self.refill(now, &stock, effects);
-        match taken {
-            Some(id) => self.send(now, flight, Asked::Signers(stock.1, id), effects),
-            None => {
+        match waits_for {
+            Some(stock) => {
                 let waits = matches!(&flight.stage, Stage::AwaitingLease(s, _) if *s == stock);
                 if !waits {
                     flight.stage = Stage::AwaitingLease(stock, now);
                 }
+                None
+            }
+            None if blocked => Some(unavailable(flight)),
+            None if !flight.bad_sets.is_empty() => Some(not_combined(flight)),
+            None => {
+                // Who refused an epoch may have caught up by the time enough nodes are there.
+                flight.refused_epochs.clear();
+                flight.stage = Stage::AwaitingNodes;
+                None
             }
         }
-        None
     }
 
     pub(super) fn send(
@@ -116,9 +127,10 @@ impl Gateway {
         effects: &mut Vec<Effect>,
     ) {
         let signing = match &asked {
-            Asked::Signers(set, presignature) => Some(SigningHint {
+            Asked::Signers(set, presignature, epoch) => Some(SigningHint {
                 set: set.clone(),
                 presignature: *presignature,
+                epoch: Some(*epoch),
             }),
             Asked::Holder(_) | Asked::Everyone(_) => None,
         };
@@ -139,14 +151,27 @@ impl Gateway {
 
     /// Asks the lowest-index signer for ids when the stock is low.
     fn refill(&mut self, now: TimeMs, stock: &StockId, effects: &mut Vec<Effect>) {
-        let (low, retry_ms) = (self.config.lease_low, self.config.lease_retry_ms);
+        let (key, epoch, set) = stock;
+        let low = self.config.lease_low;
+        // While the same signers still lend much of the epoch before, one id now and then shows
+        // whether they have moved on; more would only be piled up and thrown away.
+        let before = self.older.get(key).map(|o| o.entry.public.epoch);
+        let plenty = before
+            .filter(|b| b < epoch)
+            .is_some_and(|before| self.leases.len(&(*key, before, set.clone())) >= low);
+        let (want, retry_ms) = if plenty {
+            (1, PROBE_INTERVAL_MS)
+        } else {
+            (self.config.lease_want, self.config.lease_retry_ms)
+        };
         if self.leases.should_ask(now, stock, low, retry_ms) {
             let request = Frame::LeaseRequest(LeaseRequest {
-                key: stock.0,
-                set: stock.1.clone(),
-                want: self.config.lease_want,
+                key: *key,
+                set: set.clone(),
+                want,
+                urgent: false,
             });
-            effects.push(Effect::Send(stock.1.lowest(), request));
+            effects.push(Effect::Send(set.lowest(), request));
         }
     }
 
@@ -157,21 +182,16 @@ impl Gateway {
         }
     }
 
-    /// For each threshold key, the stock that a request would draw on now.
+    /// For each threshold key, the stocks that requests would draw on now: that of the newest epoch
+    /// and, while it is empty, that of the epoch before.
     pub(super) fn next_stocks(&self, now: TimeMs) -> Vec<StockId> {
-        let (avoided, bad) = (BTreeSet::new(), BTreeSet::new());
-        let keys = self.keys.values().filter(|k| k.public.threshold > 1);
+        let keys = self.keys_in_use().filter(|k| k.public.threshold > 1);
         keys.take(self.config.prefetched_keys_max)
-            .filter_map(|key| {
-                let holders = key.public.public_shares.iter().map(|s| s.node).collect();
-                let wish = Wish {
-                    holders: &holders,
-                    size: usize::from(key.public.threshold),
-                    avoided: &avoided,
-                    bad: &bad,
-                };
-                let set = self.nodes.choose(now, &wish)?;
-                Some((key.public.key, set))
+            .flat_map(|key| {
+                let stocks = self.stocks_of(now, key.public.key);
+                let filled = stocks.iter().position(|s| self.leases.len(s) > 0);
+                let upto = filled.map_or(stocks.len(), |place| place + 1);
+                stocks.into_iter().take(upto)
             })
             .collect()
     }
@@ -183,15 +203,24 @@ impl Gateway {
         grant: LeaseGrant,
         effects: &mut Vec<Effect>,
     ) {
-        let known = self.keys.contains_key(&grant.key);
-        if grant.set.lowest() != from || !known {
+        let Some(newest) = self.keys.get(&grant.key).map(|k| k.public.epoch) else {
+            misbehaved(from, Misbehaviour::BadLease, effects);
+            return;
+        };
+        if grant.set.lowest() != from {
             misbehaved(from, Misbehaviour::BadLease, effects);
             return;
         }
-        let stock = (grant.key, grant.set);
+        if grant.epoch > newest {
+            // Its certificate is on its way; the ids are good once it is here.
+            self.ask_keys(now, effects);
+        } else if self.entry_of(grant.key, grant.epoch).is_none() {
+            return;
+        }
+        let stock = (grant.key, grant.epoch, grant.set);
         let max = usize::from(self.config.lease_want) * STOCK_LEASES_MAX;
-        self.leases.add(&stock, grant.ids, max);
-        let waits = |f: &Flight| matches!(&f.stage, Stage::AwaitingLease(s, _) if *s == stock);
+        self.leases.add(now, &stock, grant.ids, max);
+        let waits = |f: &Flight| matches!(&f.stage, Stage::AwaitingLease(s, _) if s.0 == stock.0);
         for id in self.flights_by_arrival(waits) {
             if self.leases.len(&stock) == 0 {
                 break;
@@ -209,7 +238,7 @@ impl Gateway {
         self.ask_keys_every(now, KEYS_REFRESH_MS, effects);
     }
 
-    fn ask_keys_every(&mut self, now: TimeMs, interval_ms: u64, effects: &mut Vec<Effect>) {
+    pub(super) fn ask_keys_every(&mut self, now: TimeMs, interval_ms: u64, effects: &mut Vec<Effect>) {
         let up: Vec<NodeIndex> = self.nodes.up().collect();
         for node in up {
             if self.nodes.should_ask_keys(now, node, interval_ms) {
@@ -234,7 +263,7 @@ impl Gateway {
                 let message = "no node knows this key";
                 Some(Outcome::Failed(Failure::caller("stamp.key", message)))
             }
-            Stage::AwaitingLease((_, set), since) if now.since(*since) >= timeout_ms => {
+            Stage::AwaitingLease((.., set), since) if now.since(*since) >= timeout_ms => {
                 flight.avoided.insert(set.lowest());
                 self.step(now, flight, effects)
             }
@@ -280,6 +309,9 @@ impl Gateway {
         if let Some(pending) = pending_of(flight) {
             return pending;
         }
+        if flight.ask.is_change() && flight.attempt().is_some() {
+            return self.change_outcome(flight);
+        }
         let down: Vec<NodeIndex> = self.nodes.down().collect();
         let mut nodes: BTreeSet<NodeIndex> = flight.avoided.clone();
         nodes.extend(&down);
@@ -288,7 +320,7 @@ impl Gateway {
                 nodes.extend(attempt.silent());
                 ("nodes", "did not answer in time")
             }
-            Stage::AwaitingLease((_, set), _) => {
+            Stage::AwaitingLease((.., set), _) => {
                 nodes.extend(set.iter());
                 ("presignature", "had no presignature ready in time")
             }
@@ -344,24 +376,29 @@ pub(super) fn not_combined(flight: &Flight) -> Outcome {
     Outcome::Failed(Failure::peer("signature", message, nodes))
 }
 
+/// Why a node cannot, as the end of a sentence about it.
+pub(super) const fn why_unavailable(why: Unavailable) -> &'static str {
+    match why {
+        Unavailable::PresignatureGone => "no longer has the presignatures that it lent",
+        Unavailable::NoLease => "lacks fresh heartbeats of its peers",
+        Unavailable::ClockSkew => "has a clock that differs from its peers'",
+        Unavailable::UnknownKey => "does not know the key",
+        Unavailable::CharterBehind => "has an older charter than the stamp demands",
+        Unavailable::StorageFailed => "has a failed disk",
+        Unavailable::Overloaded => "has too many requests in flight",
+        Unavailable::KeySuspended => "has suspended the key",
+        Unavailable::KeyDeactivated => "has retired the key",
+        Unavailable::KeyCompromised => "has marked the key as compromised",
+        Unavailable::KeyDestroyed => "has destroyed the key",
+    }
+}
+
 /// No set is left without a node that cannot sign now.
 pub(super) fn unavailable(flight: &Flight) -> Outcome {
-    use quoin_api::frame::Unavailable;
     let texts: Vec<String> = flight
         .unavailable
         .iter()
-        .map(|(node, why)| {
-            let why = match why {
-                Unavailable::PresignatureGone => "no longer has the presignatures that it lent",
-                Unavailable::NoLease => "lacks fresh heartbeats of its peers",
-                Unavailable::ClockSkew => "has a clock that differs from its peers'",
-                Unavailable::UnknownKey => "does not know the key",
-                Unavailable::CharterBehind => "has an older charter than the stamp demands",
-                Unavailable::StorageFailed => "has a failed disk",
-                Unavailable::Overloaded => "has too many requests in flight",
-            };
-            format!("node {node} {why}")
-        })
+        .map(|(node, why)| format!("node {node} {}", why_unavailable(*why)))
         .collect();
     let nodes = flight.unavailable.keys().copied().collect();
     Outcome::Failed(Failure::peer("nodes", texts.join("; "), nodes))

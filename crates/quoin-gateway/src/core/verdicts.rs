@@ -9,7 +9,9 @@ use super::{Gateway, list, misbehaved};
 use quoin_api::Frame;
 use quoin_api::frame::{FinishedFrame, Reply, ReplyFrame, Unavailable};
 use quoin_api::statements::{Answer, Denial, FinishedSignature};
-use quoin_core::{Class, NodeIndex, PayloadHash, RequestId, Signed, Statement, TimeMs, cbor};
+use quoin_core::{
+    Class, NodeIndex, PayloadHash, RequestId, ShareEpoch, Signed, Statement, TimeMs, cbor,
+};
 
 /// The largest encoding of a finished signature that is read.
 const FINISHED_BYTES_MAX: usize = 256;
@@ -41,6 +43,9 @@ impl Gateway {
         frame: ReplyFrame,
         effects: &mut Vec<Effect>,
     ) -> Option<Outcome> {
+        if flight.ask.is_change() {
+            return self.on_change_reply(from, flight, frame, effects);
+        }
         // A denial or a finished signature holds whichever attempt it answers.
         let reply = match frame.reply {
             Reply::Denied(bytes) => return self.on_denied(now, from, flight, bytes, effects),
@@ -56,6 +61,10 @@ impl Gateway {
         }
         match reply {
             Reply::Answer(bytes) => self.on_answer(now, from, flight, bytes, effects),
+            Reply::Opening(bytes) => self.on_opening(now, from, flight, bytes, effects),
+            Reply::OpeningsRefused(whose) => {
+                self.on_openings_refused(now, from, flight, whose, effects)
+            }
             Reply::Pending(pending) => {
                 flight.attempt_mut()?.pending.insert(from, pending);
                 self.complete(now, flight, effects)
@@ -71,7 +80,7 @@ impl Gateway {
             Reply::CeremonyDone(bytes) => self.on_ceremony_done(now, from, flight, bytes, effects),
             // It says that the node is at work; the deadline goes on.
             Reply::CeremonyStarted(_) => None,
-            Reply::Denied(_) | Reply::AlreadySigned(_) => None,
+            Reply::ChangeDone(_) | Reply::Denied(_) | Reply::AlreadySigned(_) => None,
         }
     }
 
@@ -88,6 +97,9 @@ impl Gateway {
         }
         if let Some(pending) = pending_of(flight) {
             return Some(pending);
+        }
+        if flight.attempt()?.openings.is_first_round() {
+            return self.show_openings(now, flight, effects);
         }
         self.combine(now, flight, effects)
     }
@@ -120,7 +132,7 @@ impl Gateway {
         let answer: Answer = self.statement_of(from, bytes)?;
         let attempt = flight.attempt().ok_or(Misbehaviour::WrongSubject)?;
         let asked = match &attempt.asked {
-            Asked::Signers(set, presignature) => {
+            Asked::Signers(set, presignature, _) => {
                 answer.set.as_ref() == Some(set) && answer.presignature == Some(*presignature)
             }
             Asked::Holder(node) => *node == from,
@@ -130,7 +142,9 @@ impl Gateway {
             && answer.boot.node == from
             && answer.request_id == flight.ask.id
             && Some(answer.key) == flight.ask.key;
-        if asked && ours {
+        // Who answers for a treasury key before all have opened has not bound anything.
+        let in_turn = attempt.openings.are_shown() == self.signs_in_two_rounds(flight);
+        if asked && ours && in_turn {
             Ok(answer)
         } else {
             Err(Misbehaviour::WrongSubject)
@@ -156,8 +170,12 @@ impl Gateway {
         flight: &mut Flight,
         effects: &mut Vec<Effect>,
     ) -> Option<Outcome> {
-        let key = self.keys.get(&flight.ask.key?)?.clone();
         let attempt = flight.attempt()?;
+        // Partial signatures are of the shares of one epoch, and combine under its record.
+        let key = match &attempt.asked {
+            Asked::Signers(.., epoch) => self.entry_of(flight.ask.key?, *epoch)?,
+            Asked::Holder(_) | Asked::Everyone(_) => self.keys.get(&flight.ask.key?)?.clone(),
+        };
         let answers: Vec<(NodeIndex, Answer)> = attempt
             .answers
             .iter()
@@ -168,8 +186,14 @@ impl Gateway {
             .zip(answers.iter().skip(1))
             .all(|((_, a), (_, b))| a.view == b.view);
         let result = if agreed {
-            self.combiner
-                .finish(&key.public, &flight.ask.subject(), &answers)
+            let (public, subject) = (&key.public, flight.ask.subject());
+            if attempt.openings.are_shown() {
+                let openings = attempt.openings.by_signer();
+                self.combiner
+                    .finish_treasury(public, &subject, &openings, &answers)
+            } else {
+                self.combiner.finish(public, &subject, &answers)
+            }
         } else {
             Err(CombineFailure {
                 culprits: Vec::new(),
@@ -208,7 +232,7 @@ impl Gateway {
         }))
     }
 
-    fn on_not_combined(
+    pub(super) fn on_not_combined(
         &mut self,
         now: TimeMs,
         flight: &mut Flight,
@@ -224,7 +248,7 @@ impl Gateway {
         }
         flight.faults += 1;
         match flight.attempt().map(|a| a.asked.clone())? {
-            Asked::Signers(set, _) => {
+            Asked::Signers(set, ..) => {
                 flight.bad_sets.insert(set);
             }
             Asked::Holder(node) => {
@@ -279,6 +303,18 @@ impl Gateway {
             }
             Err(how) => self.on_misbehaviour(now, from, flight, how, effects),
         }
+    }
+
+    /// A node's denial of a flight's request.
+    pub(super) fn denial_of(
+        &self,
+        from: NodeIndex,
+        flight: &Flight,
+        bytes: Vec<u8>,
+    ) -> Result<Box<RefusedRequest>, Misbehaviour> {
+        let (id, payload) = (flight.ask.id, flight.ask.payload_hash);
+        let denial = self.check_denial(from, id, payload, &bytes)?;
+        Ok(refused_request(from, denial, bytes))
     }
 
     /// A denial may come after others have said that obligations are unmet.
@@ -346,6 +382,30 @@ impl Gateway {
         }
     }
 
+    /// Whether a node's refusal is about the epoch of the shares, and the request can go on with
+    /// another one. Each epoch is given up once, so this ends.
+    fn refuses_epoch(&mut self, flight: &Flight, epoch: ShareEpoch, why: Unavailable) -> bool {
+        let Some(key) = flight.ask.key else {
+            return false;
+        };
+        let newest = self.keys.get(&key).map(|k| k.public.epoch);
+        let others = self.epochs_of(key).into_iter();
+        let mut others = others.filter(|e| !flight.refused_epochs.contains(&e.public.epoch));
+        if !others.any(|e| e.public.epoch != epoch) || flight.refused_epochs.contains(&epoch) {
+            return false;
+        }
+        match why {
+            // What was lent of the epoch before is no longer honoured: none of it is.
+            Unavailable::PresignatureGone | Unavailable::UnknownKey if newest > Some(epoch) => {
+                self.leases.drop_epoch(key, epoch);
+                true
+            }
+            // A signer that does not have the new epoch yet; its presignatures stay good.
+            Unavailable::UnknownKey => true,
+            _ => false,
+        }
+    }
+
     fn on_unavailable(
         &mut self,
         now: TimeMs,
@@ -355,15 +415,22 @@ impl Gateway {
         effects: &mut Vec<Effect>,
     ) -> Option<Outcome> {
         let asked = flight.attempt().map(|a| a.asked.clone())?;
+        if let Asked::Signers(_, _, epoch) = &asked
+            && self.refuses_epoch(flight, *epoch, why)
+        {
+            flight.refused_epochs.insert(*epoch);
+            self.ask_keys(now, effects);
+            return self.replace_attempt(now, flight, &[], effects);
+        }
         match (why, &asked) {
-            (Unavailable::PresignatureGone, Asked::Signers(set, presignature)) => {
+            (Unavailable::PresignatureGone, Asked::Signers(set, presignature, epoch)) => {
                 let batch = presignature.batch;
                 flight.lost.0 += 1;
                 // The second loss of one batch: the signers have dropped all of it.
                 if flight.lost.1.replace(batch) == Some(batch)
                     && let Some(key) = flight.ask.key
                 {
-                    self.leases.drop_batch(&(key, set.clone()), batch);
+                    self.leases.drop_batch(&(key, *epoch, set.clone()), batch);
                 }
                 if flight.lost.0 <= self.config.presignature_retries_max {
                     return self.replace_attempt(now, flight, &[], effects);
@@ -389,7 +456,11 @@ impl Gateway {
 }
 
 fn refused(node: NodeIndex, denial: Denial, bytes: Vec<u8>) -> Outcome {
-    Outcome::Refused(Box::new(RefusedRequest {
+    Outcome::Refused(refused_request(node, denial, bytes))
+}
+
+fn refused_request(node: NodeIndex, denial: Denial, bytes: Vec<u8>) -> Box<RefusedRequest> {
+    Box::new(RefusedRequest {
         request_id: denial.request_id,
         rule: denial.rule,
         field: denial.field,
@@ -397,5 +468,5 @@ fn refused(node: NodeIndex, denial: Denial, bytes: Vec<u8>) -> Outcome {
         suggestion: denial.suggestion,
         node,
         denial: bytes,
-    }))
+    })
 }

@@ -74,12 +74,12 @@ async fn account<'a>(faces: &Faces, agent: &'a Agent) -> Result<&'a Own, RpcErro
         let Outcome::Keys(keys) = faces.handle.call(call).await else {
             return Err(RpcError::new(CODE_OVERLOADED, "the gateway is overloaded"));
         };
-        let key = keys.into_iter().find(|k| k.public.key == agent.key);
+        let key = keys.into_iter().find(|k| k.entry.public.key == agent.key);
         let unknown = || {
             let message = format!("the key `{}` is not known yet", agent.key);
             RpcError::new(Class::Peer.json_rpc_code(), message)
         };
-        let public = key.ok_or_else(unknown)?.public;
+        let public = key.ok_or_else(unknown)?.entry.public;
         let not_evm = |_| {
             let message = format!("the key `{}` has no EVM address", agent.key);
             RpcError::new(Class::Environment.json_rpc_code(), message)
@@ -269,6 +269,7 @@ async fn sign(faces: &Faces, agent: &Agent, payload: Payload) -> Result<SignedRe
         account: Account {
             chain: ChainId::Evm(agent.chain_id),
             address: own.address.clone(),
+            path: quoin_core::DerivationPath::ROOT,
         },
         purpose: own.purpose,
         payload_hash: payload.hash(),

@@ -3,7 +3,7 @@
 use super::Faces;
 use super::body::{ApiError, Strict, caller, error_of, from_hex};
 use crate::core::Event;
-use crate::core::outcome::{KeyEntry, Outcome, SignedRequest, Status};
+use crate::core::outcome::{ChangedRequest, ListedKey, Outcome, SignedRequest, Status};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -11,7 +11,8 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use quoin_api::http::{
     ApprovalBody, CharterBody, CharterInForceBody, CharterSubmittedBody, ClusterBody, KeyBody,
-    KeysBody, NodeBody, NodeReplyBody, OutcomeBody, ReadyBody, RequestBody, TransactionBody,
+    KeysBody, NodeBody, NodeFailureBody, NodeReplyBody, OutcomeBody, ReadyBody, RequestBody,
+    StatementBody, TransactionBody,
 };
 use quoin_core::RequestId;
 use std::time::Instant;
@@ -61,6 +62,20 @@ fn reply(asked: Option<RequestId>, outcome: Outcome) -> Result<Response, ApiErro
             let certificate = hex::encode(certificate);
             (StatusCode::OK, OutcomeBody::KeyCreated { key, certificate })
         }
+        Outcome::KeyRenewed {
+            key,
+            epoch,
+            certificate,
+        } => {
+            let certificate = hex::encode(certificate);
+            let body = OutcomeBody::KeyRenewed {
+                key,
+                epoch,
+                certificate,
+            };
+            (StatusCode::OK, body)
+        }
+        Outcome::Changed(changed) => (StatusCode::OK, changed_body(*changed)),
         Outcome::Pending(pending) => (
             StatusCode::ACCEPTED,
             OutcomeBody::Pending {
@@ -79,6 +94,28 @@ fn reply(asked: Option<RequestId>, outcome: Outcome) -> Result<Response, ApiErro
         other => return Err(error_of(other)),
     };
     Ok((status, Json(body)).into_response())
+}
+
+fn changed_body(changed: ChangedRequest) -> OutcomeBody {
+    let statements = changed.statements.into_iter();
+    let failed = changed.failed.into_iter();
+    OutcomeBody::Changed {
+        request_id: changed.request_id,
+        statements: statements
+            .map(|(node, bytes)| StatementBody {
+                node,
+                statement: hex::encode(bytes),
+            })
+            .collect(),
+        failed: failed
+            .map(|(node, failure)| NodeFailureBody {
+                node,
+                class: failure.class,
+                message: failure.message,
+            })
+            .collect(),
+        missing: changed.missing,
+    }
 }
 
 fn signed_body(signed: SignedRequest) -> OutcomeBody {
@@ -108,16 +145,21 @@ pub(super) async fn get_keys(State(faces): State<Faces>) -> Result<Json<KeysBody
     }
 }
 
-fn key_body(entry: KeyEntry) -> KeyBody {
+fn key_body(listed: ListedKey) -> KeyBody {
+    let public = listed.entry.public;
     KeyBody {
-        key: entry.public.key,
-        name: entry.public.name,
-        scheme: entry.public.scheme,
-        purpose: entry.public.purpose,
-        threshold: entry.public.threshold,
-        epoch: entry.public.epoch,
-        public_key: hex::encode(entry.public.public_key),
-        certificate: hex::encode(entry.certificate),
+        key: public.key,
+        name: public.name,
+        scheme: public.scheme,
+        purpose: public.purpose,
+        threshold: public.threshold,
+        epoch: public.epoch,
+        holders: public.public_shares.iter().map(|s| s.node).collect(),
+        origin: public.origin,
+        state: listed.state,
+        public_key: hex::encode(public.public_key),
+        certificate: hex::encode(listed.entry.certificate),
+        statements: listed.statements.iter().map(hex::encode).collect(),
     }
 }
 

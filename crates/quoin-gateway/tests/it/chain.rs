@@ -46,6 +46,7 @@ fn charter() -> Charter {
         assets: Vec::new(),
         book: Vec::new(),
         policies: String::new(),
+        backup: None,
     }
 }
 

@@ -336,6 +336,7 @@ fn only_the_lowest_signer_may_lend() {
             batch: quoin_core::BatchHash([1; 32]),
             index: 0,
         }],
+        epoch: quoin_core::ShareEpoch::default(),
     };
     world.frame(2, Frame::LeaseGrant(grant.clone()));
     assert!(world.requests().is_empty());
@@ -412,7 +413,7 @@ fn readiness_says_what_is_missing() {
     world.grant(&[1, 2], 4);
     let status = status(&mut world);
     assert!(status.not_ready.is_empty());
-    assert_eq!(status.stock[0].2, 4);
+    assert_eq!(status.stock[0].ids, 4);
 }
 
 #[test]

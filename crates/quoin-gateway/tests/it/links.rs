@@ -39,6 +39,7 @@ fn charter(tls_key_hash: [u8; 32]) -> Charter {
         assets: Vec::new(),
         book: Vec::new(),
         policies: String::new(),
+        backup: None,
     }
 }
 
@@ -85,8 +86,17 @@ async fn a_gateway_greets_the_nodes_that_its_charter_pins() {
     let keep = move |number, charter: &[u8]| seen.lock().unwrap().push((number, charter.to_vec()));
     let addresses = BTreeMap::from([(node(1), address)]);
     let name = "gateway".to_owned();
-    let (links, events) =
-        connect(name, ours, &charter, addresses, [2; 32], Box::new(keep)).unwrap();
+    let on_look = Box::new(|| None);
+    let (mut links, events) = connect(
+        name,
+        ours,
+        &charter,
+        addresses,
+        [2; 32],
+        Box::new(keep),
+        on_look,
+    )
+    .unwrap();
     let bytes = Certificate::unsigned(charter).to_bytes();
     links.adopted(CharterNumber(0), &bytes);
     assert_eq!(*kept.lock().unwrap(), [(CharterNumber(0), bytes)]);

@@ -33,7 +33,7 @@ impl NodeLinks for Links {
         let _ = self.0.send((node, frame));
     }
 
-    fn adopted(&self, _: CharterNumber, _: &[u8]) {}
+    fn adopted(&mut self, _: CharterNumber, _: &[u8]) {}
 }
 
 fn secret() -> k256::ecdsa::SigningKey {
@@ -46,9 +46,13 @@ pub fn address() -> Address {
 }
 
 fn key_certificate() -> Vec<u8> {
-    let mut public = key_public("hot", &[1], 1);
+    // Every node holds the whole of a local key, and the lowest serves it.
+    let mut public = key_public("hot", &[1, 2, 3], 1);
     let point = secret().verifying_key().to_encoded_point(true);
     public.public_key = point.as_bytes().to_vec();
+    for share in &mut public.public_shares {
+        share.point = point.as_bytes().to_vec();
+    }
     certificate(public, &[1, 2, 3])
 }
 

@@ -10,11 +10,14 @@
 mod arbitrary;
 mod ceremonies;
 mod chain;
+mod changes;
 mod charters;
+mod epochs;
 mod ethereum;
 mod failures;
 mod http;
 mod links;
 mod live;
 mod signing;
+mod treasury;
 mod world;

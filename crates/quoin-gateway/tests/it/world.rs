@@ -17,9 +17,10 @@ use quoin_gateway::core::ports::{ApprovalHead, CombineFailure, Offer, Subject};
 use quoin_gateway::core::{
     Charters, ClientId, ClusterView, Combiner, Config, Effect, Event, Gateway, Metric, Outcome,
 };
-use quoin_protocol::KeyPublic;
+use quoin_protocol::combine::{KeyPublic, Opening};
 use quoin_protocol::share::PublicShare;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub const CLUSTER: ClusterId = ClusterId([0xC1; 32]);
 pub const KEY: KeyId = KeyId([0xAA; 16]);
@@ -40,24 +41,34 @@ pub fn caller() -> SigningIdentity {
     identity(100)
 }
 
-/// A charter is its number in eight bytes; a real one is verified by its own crate's tests.
+/// A charter is its number in eight bytes; a real one is verified by its own crate's tests. Those
+/// with the numbers of `rosters` change the nodes, each to an identity seed for an index.
 pub struct FakeCharters {
     view: ClusterView,
     bytes: Vec<u8>,
+    rosters: BTreeMap<u64, Vec<(u8, u8)>>,
 }
 
 impl FakeCharters {
+    /// The charter `number` has these nodes: index and seed of the identity.
+    pub fn changing(mut self, number: u64, nodes: &[(u8, u8)]) -> Self {
+        self.rosters.insert(number, nodes.to_vec());
+        self
+    }
+
     pub fn new(n: u8, t: u8) -> Self {
-        let nodes = (1..=n).map(|i| (node(i), identity(i).public()));
+        let nodes: BTreeMap<_, _> = (1..=n).map(|i| (node(i), identity(i).public())).collect();
         Self {
             view: ClusterView {
                 cluster: CLUSTER,
                 number: CharterNumber(0),
                 hash: CharterHash([0; 32]),
                 threshold: t,
-                nodes: nodes.collect(),
+                rosters: BTreeMap::from([(CharterNumber(0), Arc::new(nodes.clone()))]),
+                nodes,
             },
             bytes: 0u64.to_be_bytes().to_vec(),
+            rosters: BTreeMap::new(),
         }
     }
 }
@@ -85,6 +96,14 @@ impl Charters for FakeCharters {
             Offer::Gap(CharterNumber(number))
         } else {
             self.view.number = CharterNumber(number);
+            if let Some(nodes) = self.rosters.get(&number) {
+                let nodes = nodes
+                    .iter()
+                    .map(|(i, seed)| (node(*i), identity(*seed).public()));
+                self.view.nodes = nodes.collect();
+            }
+            let roster = Arc::new(self.view.nodes.clone());
+            self.view.rosters.insert(CharterNumber(number), roster);
             self.bytes = charter.to_vec();
             Offer::Adopted
         })
@@ -141,6 +160,30 @@ impl Combiner for FakeCombiner {
         }
     }
 
+    /// An opening is right when the digest that it binds is the payload's hash.
+    fn opens(
+        &self,
+        _: &KeyPublic,
+        set: &SignerSet,
+        subject: &Subject<'_>,
+        opening: &Opening,
+    ) -> bool {
+        let binding = &opening.binding;
+        binding.set == *set && binding.digest == *subject.payload.hash().as_bytes()
+    }
+
+    /// As in the first round, and every signer has opened.
+    fn finish_treasury(
+        &self,
+        key: &KeyPublic,
+        subject: &Subject<'_>,
+        openings: &BTreeMap<NodeIndex, Opening>,
+        answers: &[(NodeIndex, Answer)],
+    ) -> Result<FinishedSignature, CombineFailure> {
+        assert!(answers.iter().map(|(n, _)| n).eq(openings.keys()));
+        self.finish(key, subject, answers)
+    }
+
     fn verify_finished(
         &self,
         _: &KeyPublic,
@@ -154,6 +197,14 @@ impl Combiner for FakeCombiner {
                 culprits: Vec::new(),
                 message: "signature does not verify".into(),
             })
+        }
+    }
+
+    fn succession(&self, next: &KeyPublic, base: &KeyPublic) -> Result<(), Rejection> {
+        let follows = next.epoch.0 == base.epoch.0 + 1 && next.public_key == base.public_key;
+        match follows {
+            true => Ok(()),
+            false => Err(Rejection::caller("certificate", "it does not follow")),
         }
     }
 
@@ -216,6 +267,7 @@ pub fn stamp_of(payload: &Payload, id: u8, key: Option<KeyId>) -> Stamp {
         account: Account {
             chain: ChainId::Quoin,
             address: Address::evm([0; 20]),
+            path: quoin_core::DerivationPath::ROOT,
         },
         purpose: Purpose::Trading,
         payload_hash: payload.hash(),
@@ -262,12 +314,12 @@ impl World {
 
     /// Nobody is up and nothing is known.
     pub fn bare(n: u8, t: u8, config: Config) -> Self {
-        let gateway = Gateway::new(
-            config,
-            Box::new(FakeCharters::new(n, t)),
-            Box::new(FakeCombiner),
-            1,
-        );
+        Self::under(FakeCharters::new(n, t), n, config)
+    }
+
+    /// Under charters that change the nodes; nobody is up and nothing is known.
+    pub fn under(charters: FakeCharters, n: u8, config: Config) -> Self {
+        let gateway = Gateway::new(config, Box::new(charters), Box::new(FakeCombiner), 1);
         Self {
             gateway,
             n,
@@ -332,6 +384,11 @@ impl World {
 
     /// Lends `count` fresh ids of one batch for a set.
     pub fn grant(&mut self, indices: &[u8], count: u16) {
+        self.grant_of(0, indices, count);
+    }
+
+    /// Lends `count` fresh ids of one batch of a share epoch for a set.
+    pub fn grant_of(&mut self, epoch: u32, indices: &[u8], count: u16) {
         let first = self.granted;
         self.granted += count;
         let ids = (first..self.granted).map(|index| PresignatureId {
@@ -342,6 +399,7 @@ impl World {
             key: KEY,
             set: set(indices),
             ids: ids.collect(),
+            epoch: ShareEpoch(epoch),
         };
         self.frame(indices[0], Frame::LeaseGrant(grant));
     }

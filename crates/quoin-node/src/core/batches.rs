@@ -6,11 +6,12 @@
 
 use super::config::{BATCHES_PER_PEER_MAX, PoolSizes, SESSION_MS_MAX};
 use super::job::Presignatures;
-use super::{Continuation, Effect, Job, JobId, JobResult, KeyEntry, Node, Peer, Ticket, Turn};
+use super::pool::PoolId;
+use super::{Continuation, Effect, Job, JobId, JobResult, Node, Peer, Ticket, Turn};
 use quoin_api::frame::{Opaque, SessionFrame};
 use quoin_api::{Frame, SessionId};
 use quoin_core::cbor::{self, Version};
-use quoin_core::{BatchId, Boot, KeyId, NodeIndex, Purpose, Scheme, SignerSet, TimeMs};
+use quoin_core::{BatchId, Boot, KeyId, NodeIndex, Purpose, Scheme, ShareEpoch, SignerSet, TimeMs};
 use quoin_protocol::batch::BATCH_SIZE_MAX;
 use quoin_protocol::{Abort, Advance, BatchHeader, Inbox, Outbox, Profile, Round, RoundMessage};
 use std::collections::BTreeMap;
@@ -25,6 +26,9 @@ const ROUND_MAX: u8 = 8;
 const EARLY_MAX: usize = 4;
 const EARLY_MS_MAX: u64 = 5_000;
 const EARLY_BYTES_MAX: usize = 64 * 1024;
+
+/// Epochs that presignatures are made for, by threshold and other holders.
+type ToFill = BTreeMap<(u8, Vec<NodeIndex>), Vec<(KeyId, ShareEpoch, Scheme)>>;
 
 struct Batch {
     header: BatchHeader,
@@ -65,10 +69,18 @@ impl Batches {
             .collect()
     }
 
-    fn serves(&self, key: KeyId, set: &SignerSet) -> bool {
-        self.running
-            .values()
-            .any(|b| b.header.key == key && b.header.set == *set)
+    /// Whether a batch for the pool is under way.
+    fn serve(&self, pool: &PoolId) -> bool {
+        self.running.values().any(|b| pool_of(&b.header) == *pool)
+    }
+
+    /// The batches under way of an epoch of a key.
+    fn of(&self, key: KeyId, epoch: ShareEpoch) -> Vec<BatchId> {
+        let running = self.running.iter();
+        running
+            .filter(|(_, b)| (b.header.key, b.header.epoch) == (key, epoch))
+            .map(|(id, _)| *id)
+            .collect()
     }
 }
 
@@ -78,31 +90,53 @@ impl Node {
         if self.unavailable(turn.now).is_some() {
             return;
         }
-        let me = self.me();
-        let threshold = usize::from(self.constitution.charter().threshold);
-        let others: Vec<NodeIndex> = self
-            .peers
-            .connected_nodes()
-            .into_iter()
-            .filter(|n| *n > me && self.may_batch_with(*n, turn.now))
-            .collect();
-        let sets = combinations(&others, threshold.saturating_sub(1))
-            .into_iter()
-            .filter_map(|rest| SignerSet::from_unordered([vec![me], rest].concat()));
-        let mut emptiest: Option<(usize, KeyId, SignerSet, u16)> = None;
-        for set in sets {
-            for (id, entry) in self.keys.iter().filter(|(_, e)| e.serves(threshold)) {
-                let sizes = self.pool_sizes(entry.share.public.scheme);
-                let free = self.pools.free(*id, &set);
-                let better = emptiest.as_ref().is_none_or(|(least, ..)| free < *least);
-                if free < sizes.low && better && !self.batches.serves(*id, &set) {
-                    emptiest = Some((free, *id, set.clone(), sizes.batch));
+        let mut emptiest: Option<(usize, PoolId, u16)> = None;
+        for ((threshold, others), epochs) in self.to_fill(turn.now) {
+            let sets = combinations(&others, usize::from(threshold).saturating_sub(1));
+            let me = self.me();
+            let sets = sets
+                .into_iter()
+                .filter_map(|rest| SignerSet::from_unordered([vec![me], rest].concat()));
+            for set in sets {
+                for (key, epoch, scheme) in &epochs {
+                    let sizes = self.pool_sizes(*scheme);
+                    let pool = (*key, *epoch, set.clone());
+                    let free = self.pools.free(&pool);
+                    let better = emptiest.as_ref().is_none_or(|(least, ..)| free < *least);
+                    if free < sizes.low && better && !self.batches.serve(&pool) {
+                        emptiest = Some((free, pool, sizes.batch));
+                    }
                 }
             }
         }
-        if let Some((_, key, set, size)) = emptiest {
-            self.propose(turn, key, set, size);
+        if let Some((_, pool, size)) = emptiest {
+            self.propose(turn, pool, size);
         }
+    }
+
+    /// The epochs in use that this node makes presignatures for, by their threshold and the other
+    /// holders that it may propose to now. A local key, of threshold 1, needs none; an epoch that
+    /// retires gets no more.
+    fn to_fill(&self, now: TimeMs) -> ToFill {
+        let connected = self.peers.connected_nodes().into_iter();
+        let peers: Vec<NodeIndex> = connected
+            .filter(|n| *n > self.me() && self.may_batch_with(*n, now))
+            .collect();
+        let mut all: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (key, entry) in &self.keys {
+            let Some(epoch) = entry.serving().filter(|e| e.share.is_some()) else {
+                continue;
+            };
+            let public = epoch.public();
+            let live = self.live_holders(public);
+            if public.threshold >= 2 && live.contains(&self.me()) {
+                let others = peers.iter().copied().filter(|n| live.contains(n));
+                all.entry((public.threshold, others.collect()))
+                    .or_default()
+                    .push((*key, epoch.number(), public.scheme));
+            }
+        }
+        all
     }
 
     fn may_batch_with(&self, peer: NodeIndex, now: TimeMs) -> bool {
@@ -111,36 +145,37 @@ impl Node {
             && self.batches.with_peer(peer) < BATCHES_PER_PEER_MAX
     }
 
-    fn pool_sizes(&self, scheme: Scheme) -> PoolSizes {
+    pub(super) fn pool_sizes(&self, scheme: Scheme) -> PoolSizes {
         match scheme {
             Scheme::Ecdsa => self.config.ecdsa_pool,
             Scheme::Taproot | Scheme::Ed25519 | Scheme::Model => self.config.schnorr_pool,
         }
     }
 
-    fn propose(&mut self, turn: &mut Turn<'_>, key: KeyId, set: SignerSet, size: u16) {
+    fn propose(&mut self, turn: &mut Turn<'_>, pool: PoolId, size: u16) {
         self.batches.proposed = self.batches.proposed.saturating_add(1);
         let batch = BatchId {
             proposer: self.boot,
             counter: self.batches.proposed,
         };
-        let Some(header) = self.batch_header(key, set, batch, size) else {
-            return;
-        };
-        self.begin_batch(turn, header);
+        if let Some(header) = self.batch_header(pool, batch, size, turn.now) {
+            self.begin_batch(turn, header);
+        }
     }
 
     /// The header of a batch as this node's own state has it.
     fn batch_header(
         &self,
-        key: KeyId,
-        set: SignerSet,
+        (key, epoch, set): PoolId,
         batch: BatchId,
         size: u16,
+        now: TimeMs,
     ) -> Option<BatchHeader> {
-        let entry: &KeyEntry = self.keys.get(&key).filter(|e| e.active)?;
-        let public = &entry.share.public;
-        if set.size() != usize::from(public.threshold) || size == 0 || size > BATCH_SIZE_MAX {
+        let epoch = self.keys.get(&key)?.honoured(epoch, now)?;
+        let public = epoch.public();
+        let live = self.live_holders(public);
+        let of_holders = epoch.admits(&set) && set.iter().all(|n| live.contains(&n));
+        if !of_holders || size == 0 || size > BATCH_SIZE_MAX {
             return None;
         }
         let boot = |node| {
@@ -167,15 +202,16 @@ impl Node {
             batch,
             size,
             profile: profile_of(public.purpose),
-            shares_hash: public.shares_hash(),
+            shares_hash: epoch.hash,
         })
     }
 
     fn begin_batch(&mut self, turn: &mut Turn<'_>, header: BatchHeader) {
-        let Some(entry) = self.keys.get(&header.key) else {
+        let epoch = self.keys.get(&header.key);
+        let epoch = epoch.and_then(|e| e.honoured(header.epoch, turn.now));
+        let Some(share) = epoch.and_then(|e| e.share.clone()) else {
             return;
         };
-        let share = Arc::clone(&entry.share);
         let id = header.batch;
         // One batch id is one batch, whoever names it: a second one under the same id would put
         // the first one's presignatures into the wrong pool.
@@ -240,7 +276,7 @@ impl Node {
         let allowed = set
             .others(self.me())
             .all(|n| self.may_batch_with(n, turn.now));
-        let ours = self.batch_header(header.key, set.clone(), id, header.size);
+        let ours = self.batch_header(pool_of(&header), id, header.size, turn.now);
         if allowed && ours.as_ref() == Some(&header) {
             self.begin_batch(turn, header);
         }
@@ -327,7 +363,7 @@ impl Node {
                 self.close_try(turn, session);
                 if let Some(batch) = self.batches.running.remove(&id) {
                     self.pools
-                        .add(batch.header.key, &batch.header.set, presignatures, turn.now);
+                        .add(pool_of(&batch.header), presignatures, turn.now);
                 }
             }
             JobResult::BatchStarted(Err(abort)) | JobResult::BatchAdvanced(Err(abort)) => {
@@ -406,6 +442,22 @@ impl Node {
         self.drop_batches(turn, &gone, None);
     }
 
+    /// Drops every unfinished batch of an epoch that is over.
+    pub(super) fn drop_batches_of(&mut self, turn: &mut Turn<'_>, key: KeyId, epoch: ShareEpoch) {
+        let gone = self.batches.of(key, epoch);
+        self.drop_batches(turn, &gone, None);
+    }
+
+    /// Drops every unfinished batch of a key that is out of use.
+    pub(super) fn drop_batches_of_key(&mut self, turn: &mut Turn<'_>, key: KeyId) {
+        let running = self.batches.running.iter();
+        let gone: Vec<BatchId> = running
+            .filter(|(_, b)| b.header.key == key)
+            .map(|(id, _)| *id)
+            .collect();
+        self.drop_batches(turn, &gone, None);
+    }
+
     /// Drops batches that have heard nothing for too long. That is never a strike.
     pub(super) fn expire_sessions(&mut self, turn: &mut Turn<'_>) {
         let late = |started: TimeMs| turn.now.since(started) > SESSION_MS_MAX;
@@ -435,8 +487,12 @@ impl Node {
     }
 }
 
-/// The profile that a purpose demands. Ceremonies for treasury keys are refused until the engine
-/// has the two-round profile; it refuses such a batch too.
+/// The pool that a batch is for.
+fn pool_of(header: &BatchHeader) -> PoolId {
+    (header.key, header.epoch, header.set.clone())
+}
+
+/// The profile that a purpose demands; the engine refuses a batch of the other one.
 fn profile_of(purpose: Purpose) -> Profile {
     match purpose {
         Purpose::Treasury => Profile::Treasury,

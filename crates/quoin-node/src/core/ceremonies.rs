@@ -1,29 +1,22 @@
-//! Key ceremonies: judged like any request, run by all n nodes, in two phases.
+//! Key ceremonies: births and successions, judged like any request and run by all nodes at once.
 //!
-//! First every node stores its share with the key's public record. Only once that is durable does
-//! it sign the record: this endorsement is its acknowledgement, and n of them are the certificate
-//! with which the key comes into use. So a certificate proves n durable shares; and as a node
-//! stores one record for each key id and endorses no other, a key id never has two certificates.
-//! A node that waits reminds the others, and each of them hands on every endorsement that it has.
+//! A ceremony ends in shares; what happens to these, from the stored share to the certificate and
+//! the erasure of what was before, is in `handover`. A succession that nobody asked for, because
+//! the shares are old, is in `rotation`.
 
 use super::config::{EARLY_MESSAGES_MAX, SESSION_MS_MAX};
-use super::record::KeyRecord;
-use super::{Continuation, Effect, Job, JobId, JobResult, KeyEntry, Node, Peer, Record, Turn};
-use quoin_api::frame::{
-    ENDORSEMENTS_MAX, KeysFrame, Opaque, PreparedFrame, Reply, ReplyFrame, SessionFrame,
-};
+use super::keys::KeyEntry;
+use super::{Continuation, Effect, Job, JobId, JobResult, Node, Peer, Turn};
+use quoin_api::frame::SessionFrame;
 use quoin_api::{Frame, SessionId};
 use quoin_core::cbor;
 use quoin_core::hash::tagged;
-use quoin_core::payload::CreateKey;
-use quoin_core::statement::Endorsement;
+use quoin_core::payload::{CreateKey, KeyChange};
 use quoin_core::{
-    Boot, CeremonyId, Certificate, ClusterId, CredentialId, CustodyMethod, KeyId, KeyName,
-    NodeIndex, RequestId, Statement, TimeMs, tags,
+    Boot, CeremonyId, ClusterId, CustodyMethod, KeyId, KeyName, NodeIndex, RequestId, TimeMs, tags,
 };
-use quoin_protocol::combine::{KeyPublic, verify_certificate};
-use quoin_protocol::dkg::{DkgParams, Generated};
-use quoin_protocol::{Advance, Inbox, KeyShare, Outbox, Round, RoundMessage};
+use quoin_protocol::dkg::{DkgParams, Generated, Succession, SuccessionParams};
+use quoin_protocol::{Abort, Advance, Inbox, Outbox, Round, RoundMessage};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -34,7 +27,14 @@ const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// Of all early messages, how many one peer may have, so that it cannot keep the others' out.
 const EARLY_PER_PEER_MAX: usize = 64;
 
+/// What was permitted, and begins once its decision is durable.
+enum Permit {
+    Birth(CreateKey, CustodyMethod),
+    Succession(KeyId, KeyChange),
+}
+
 struct Ceremony {
+    key: KeyId,
     /// The name of the key to be made, which no other request may take meanwhile.
     name: KeyName,
     /// The job under way. What any other job gives is of an earlier run under this id.
@@ -44,19 +44,34 @@ struct Ceremony {
     started: TimeMs,
 }
 
-/// The ceremonies under way, and the keys that wait for acknowledgements.
+/// The ceremonies under way.
 #[derive(Default)]
 pub(super) struct Ceremonies {
     running: BTreeMap<CeremonyId, Ceremony>,
-    /// What was permitted and is to be made.
-    permitted: BTreeMap<RequestId, (CreateKey, CustodyMethod)>,
+    permitted: BTreeMap<RequestId, Permit>,
     /// Messages of ceremonies that this node has not judged yet.
     early: Vec<(TimeMs, CeremonyId, NodeIndex, RoundMessage)>,
     /// Who asked, and under which attempt.
     askers: BTreeMap<CeremonyId, BTreeMap<Peer, u64>>,
-    /// Keys that this node has endorsed, its share being durable, and that lack others'.
-    prepared: BTreeSet<KeyId>,
-    reminded: Option<TimeMs>,
+    /// Ceremonies that ended in an epoch which came into use here. Their requests are done, and
+    /// must not move the key a second time.
+    pub(super) done: BTreeSet<CeremonyId>,
+}
+
+impl Ceremonies {
+    /// Whether a ceremony for the key is under way or permitted.
+    pub(super) fn concern(&self, cluster: ClusterId, key: KeyId) -> bool {
+        let permitted = |(request, permit): (&RequestId, &Permit)| match permit {
+            Permit::Birth(..) => key_id(cluster, *request) == key,
+            Permit::Succession(of, _) => *of == key,
+        };
+        self.running.values().any(|c| c.key == key) || self.permitted.iter().any(permitted)
+    }
+
+    /// Who is to be told how the ceremony ended; they are told once.
+    pub(super) fn take_askers(&mut self, ceremony: CeremonyId) -> BTreeMap<Peer, u64> {
+        self.askers.remove(&ceremony).unwrap_or_default()
+    }
 }
 
 #[cfg(test)]
@@ -79,29 +94,7 @@ pub(super) fn key_id(cluster: ClusterId, request: RequestId) -> KeyId {
     KeyId(id)
 }
 
-impl KeyEntry {
-    /// A key whose share is stored, with a certificate that nobody has signed yet.
-    pub(super) fn pending(share: KeyShare) -> Self {
-        Self {
-            certificate: Certificate::unsigned(share.public.clone()),
-            share: Arc::new(share),
-            active: false,
-        }
-    }
-
-    fn is_endorsed_by(&self, credential: CredentialId) -> bool {
-        let mut endorsements = self.certificate.endorsements().iter();
-        endorsements.any(|e| e.credential == credential)
-    }
-}
-
 impl Node {
-    pub(super) fn list_keys(&self) -> KeysFrame {
-        let active = self.keys.values().filter(|k| k.active);
-        let certificates = active.map(|k| Opaque(k.certificate.to_bytes())).collect();
-        KeysFrame { certificates }
-    }
-
     /// Remembers who is to be told how the ceremony ends.
     pub(super) fn ceremony_asked(&mut self, request: RequestId, peer: Peer, attempt: u64) {
         self.ceremonies
@@ -119,7 +112,19 @@ impl Node {
     ) {
         // The first permit is the one whose record the ceremony waits for.
         let permit = self.ceremonies.permitted.entry(request);
-        permit.or_insert((create, custody));
+        permit.or_insert(Permit::Birth(create, custody));
+    }
+
+    /// Notes that a refresh or a reshare was permitted. It begins with
+    /// [`Continuation::BeginCeremony`], once the decision is durable.
+    pub(super) fn succession_permitted(
+        &mut self,
+        request: RequestId,
+        key: KeyId,
+        change: KeyChange,
+    ) {
+        let permit = self.ceremonies.permitted.entry(request);
+        permit.or_insert(Permit::Succession(key, change));
     }
 
     /// Whether the ceremony of a request is under way, or begins once its decision is durable.
@@ -128,22 +133,48 @@ impl Node {
             || self.ceremonies.permitted.contains_key(&request)
     }
 
+    /// Whether the ceremony of a request has ended in an epoch that is, or was, in use here.
+    pub(super) fn is_ceremony_done(&self, request: RequestId) -> bool {
+        self.ceremonies.done.contains(&CeremonyId(request.0))
+    }
+
     /// Whether a key has the name, or may come to have it: stored, being made, or permitted.
     pub(super) fn name_is_taken(&self, name: &KeyName) -> bool {
-        let stored = self.keys.values().map(|k| &k.share.public.name);
+        let stored = self.keys.values().filter_map(KeyEntry::public);
+        let stored = stored.map(|public| &public.name);
         let running = self.ceremonies.running.values().map(|c| &c.name);
-        let permitted = self.ceremonies.permitted.values().map(|(c, _)| &c.name);
+        let permitted = self.ceremonies.permitted.values();
+        let permitted = permitted.filter_map(|permit| match permit {
+            Permit::Birth(create, _) => Some(&create.name),
+            Permit::Succession(..) => None,
+        });
         let mut names = stored.chain(running).chain(permitted);
         names.any(|taken| taken == name)
     }
 
     /// Starts a ceremony whose decision is durable.
     pub(super) fn begin_ceremony(&mut self, turn: &mut Turn<'_>, request: RequestId) {
-        let Some((create, custody)) = self.ceremonies.permitted.remove(&request) else {
-            return;
-        };
-        let (ceremony, key) = (CeremonyId(request.0), key_id(self.cluster, request));
-        // A key id that this node has stored a record for is never made again.
+        let ceremony = CeremonyId(request.0);
+        match self.ceremonies.permitted.remove(&request) {
+            Some(Permit::Birth(create, custody)) => {
+                self.begin_birth(turn, ceremony, create, custody)
+            }
+            Some(Permit::Succession(key, change)) => {
+                self.begin_succession(turn, ceremony, key, &change);
+            }
+            None => {}
+        }
+    }
+
+    fn begin_birth(
+        &mut self,
+        turn: &mut Turn<'_>,
+        ceremony: CeremonyId,
+        create: CreateKey,
+        custody: CustodyMethod,
+    ) {
+        let key = key_id(self.cluster, RequestId(ceremony.0));
+        // A key id that this node has stored a record for is not made again.
         if self.ceremonies.running.contains_key(&ceremony) || self.keys.contains_key(&key) {
             return;
         }
@@ -165,16 +196,105 @@ impl Node {
             },
             boots,
         };
+        let work = Job::StartCeremony(Box::new(params), Arc::clone(&self.roster));
+        self.run_ceremony(turn, ceremony, (key, create.name), work);
+    }
+
+    /// Why the shares of a key cannot move to their next epoch now; `None` when they can.
+    pub(super) fn succession_refused(
+        &self,
+        key: KeyId,
+        change: &KeyChange,
+    ) -> Option<&'static str> {
+        let Some((entry, current)) = self
+            .keys
+            .get(&key)
+            .and_then(|e| e.current.as_ref().map(|c| (e, c)))
+        else {
+            return Some("this node does not know the key");
+        };
+        let roster = self.roster.nodes.keys().copied();
+        let live = self.live_holders(current.public());
+        let same_holders = current.holders().eq(roster) && current.holders().eq(live);
+        let next = entry.next.as_ref();
+        match change {
+            KeyChange::Refresh | KeyChange::Reshare { .. } if current.public().threshold < 2 => {
+                Some("a local key has no shares to move")
+            }
+            KeyChange::Refresh if !same_holders => {
+                Some("the charter names other nodes than hold the key: reshare it")
+            }
+            KeyChange::Refresh if current.share.is_none() => {
+                Some("this node has lost its share of the key: reshare it without this node")
+            }
+            KeyChange::Refresh | KeyChange::Reshare { .. } if !entry.may_succeed() => {
+                Some("the key is out of use, or too many of its old epochs wait for their erasure")
+            }
+            KeyChange::Refresh | KeyChange::Reshare { .. }
+                if next.is_some_and(|n| !self.is_superseded(n)) =>
+            {
+                Some("the next epoch of the key waits for acknowledgements")
+            }
+            KeyChange::Refresh | KeyChange::Reshare { .. } => None,
+            _ => Some("the change does not concern the shares of the key"),
+        }
+    }
+
+    /// Starts to move a key to its next epoch, when this node's state admits it.
+    pub(super) fn begin_succession(
+        &mut self,
+        turn: &mut Turn<'_>,
+        ceremony: CeremonyId,
+        key: KeyId,
+        change: &KeyChange,
+    ) {
+        let busy = self.ceremonies.running.values().any(|c| c.key == key);
+        let over = self.ceremonies.done.contains(&ceremony);
+        if busy || over || self.succession_refused(key, change).is_some() {
+            return;
+        }
+        let how = match change {
+            KeyChange::Refresh => Succession::Refresh,
+            KeyChange::Reshare { dealers } => Succession::Reshare {
+                threshold: self.constitution.charter().threshold,
+                dealers: dealers.clone(),
+            },
+            _ => return,
+        };
+        let current = self.keys.get(&key).and_then(|e| e.current.as_ref());
+        let (Some(boots), Some(current)) = (self.all_boots(), current) else {
+            return;
+        };
+        let params = SuccessionParams {
+            cluster: self.cluster,
+            charter: self.constitution.charter().number,
+            ceremony,
+            boots,
+            base: current.public().clone(),
+            how,
+        };
+        let (name, share) = (current.public().name.clone(), current.share.clone());
+        let work = Job::StartSuccession(Box::new(params), Arc::clone(&self.roster), share);
+        self.run_ceremony(turn, ceremony, (key, name), work);
+    }
+
+    fn run_ceremony(
+        &mut self,
+        turn: &mut Turn<'_>,
+        ceremony: CeremonyId,
+        (key, name): (KeyId, KeyName),
+        work: Job,
+    ) {
         let job = self.next_job();
         let state = Ceremony {
-            name: create.name,
+            key,
+            name,
             job: Some(job),
             waiting: None,
             inbox: BTreeMap::new(),
             started: turn.now,
         };
         self.ceremonies.running.insert(ceremony, state);
-        let work = Job::StartCeremony(Box::new(params), Arc::clone(&self.roster));
         turn.effects.push(Effect::Compute(job, work));
         let (now, later) = std::mem::take(&mut self.ceremonies.early)
             .into_iter()
@@ -272,21 +392,26 @@ impl Node {
             }
             JobResult::CeremonyAdvanced(Ok(Advance::Done(generated))) => {
                 self.ceremonies.running.remove(&id);
-                self.store_key(turn, generated);
+                self.store_epoch(turn, generated);
             }
             JobResult::CeremonyStarted(Err(abort)) | JobResult::CeremonyAdvanced(Err(abort)) => {
-                let session = SessionId::Ceremony(id);
-                let written = self.record_faults(turn, session, &abort);
-                self.ceremonies.running.remove(&id);
-                for node in self.peers.connected_nodes() {
-                    let frame = Frame::SessionAborted(session);
-                    match written {
-                        Some(t) => self.after(t, Continuation::Send(Peer::Node(node), frame)),
-                        None => self.send(turn, Peer::Node(node), frame),
-                    }
-                }
+                self.fail_ceremony(turn, id, &abort);
             }
             JobResult::BatchStarted(_) | JobResult::BatchAdvanced(_) => {}
+        }
+    }
+
+    /// Writes the faults of a ceremony, and tells the others only once they are durable.
+    fn fail_ceremony(&mut self, turn: &mut Turn<'_>, id: CeremonyId, abort: &Abort) {
+        let session = SessionId::Ceremony(id);
+        let written = self.record_faults(turn, session, abort);
+        self.ceremonies.running.remove(&id);
+        for node in self.peers.connected_nodes() {
+            let frame = Frame::SessionAborted(session);
+            match written {
+                Some(t) => self.after(t, Continuation::Send(Peer::Node(node), frame)),
+                None => self.send(turn, Peer::Node(node), frame),
+            }
         }
     }
 
@@ -312,177 +437,6 @@ impl Node {
         self.advance_ceremony(turn, id);
     }
 
-    /// Stores the share with the key's record; endorses it once that is durable.
-    fn store_key(&mut self, turn: &mut Turn<'_>, generated: Generated) {
-        let public = &generated.share.public;
-        let key = public.key;
-        // A node endorses what it has stored, so this is where it holds to one record for each id.
-        if self.keys.contains_key(&key) || public.charter != self.constitution.number() {
-            return;
-        }
-        let record = KeyRecord {
-            key,
-            public: Opaque(cbor::encode(public)),
-            boot: self.boot,
-        };
-        let label = share_label(key, public.epoch);
-        let secret = generated.share.secret.duplicate_secret();
-        self.keys.insert(key, KeyEntry::pending(generated.share));
-        let ticket = self.persist_with(turn, Record::KeyPending(record), vec![(label, secret)]);
-        self.after(ticket, Continuation::KeyStored(key));
-    }
-
-    pub(super) fn key_stored(&mut self, turn: &mut Turn<'_>, key: KeyId) {
-        self.endorse(key);
-        self.send_prepared(turn, key, None, true);
-        self.activate_if_endorsed(turn, key);
-    }
-
-    /// Signs the record of a key whose share is durable.
-    fn endorse(&mut self, key: KeyId) {
-        if let Some(entry) = self.keys.get_mut(&key).filter(|e| !e.active) {
-            let payload = entry.certificate.payload();
-            let own = Endorsement::detached(KeyPublic::TAG, payload, &self.identity);
-            entry.certificate.add(own);
-            self.ceremonies.prepared.insert(key);
-        }
-    }
-
-    /// A key's endorsements by the nodes of the charter in force: one for each at most.
-    fn endorsements_of<'a>(
-        &'a self,
-        entry: &'a KeyEntry,
-    ) -> impl Iterator<Item = &'a Endorsement> + 'a {
-        let mut nodes = BTreeSet::new();
-        nodes.extend(self.roster.nodes.values().map(|node| node.id()));
-        let all = entry.certificate.endorsements().iter();
-        all.filter(move |e| nodes.contains(&e.credential))
-    }
-
-    fn send_prepared(&self, turn: &mut Turn<'_>, key: KeyId, to: Option<NodeIndex>, ask: bool) {
-        let Some(entry) = self.keys.get(&key) else {
-            return;
-        };
-        let endorsements = self.endorsements_of(entry);
-        let frame = Frame::Prepared(PreparedFrame {
-            key,
-            endorsements: endorsements.map(|e| Opaque(e.to_bytes())).collect(),
-            wants_reply: ask,
-        });
-        match to {
-            Some(node) => self.send(turn, Peer::Node(node), frame),
-            None => self.send_to_nodes(turn, &frame),
-        }
-    }
-
-    /// Takes endorsements of a stored key, whoever hands them on: each counts by its signature over
-    /// our own record.
-    pub(super) fn on_prepared(
-        &mut self,
-        turn: &mut Turn<'_>,
-        from: NodeIndex,
-        frame: &PreparedFrame,
-    ) {
-        let me = self.identity.public().id();
-        let Some(entry) = self.keys.get_mut(&frame.key) else {
-            return;
-        };
-        if !entry.active {
-            for bytes in frame.endorsements.iter().take(ENDORSEMENTS_MAX) {
-                let Ok(endorsement) = Endorsement::from_bytes(&bytes.0) else {
-                    continue;
-                };
-                // Our own is made here and nowhere else, once our share is durable.
-                let by = endorsement.credential;
-                if by == me || entry.is_endorsed_by(by) {
-                    continue;
-                }
-                let mut nodes = self.roster.nodes.values();
-                let payload = entry.certificate.payload();
-                if nodes.any(|n| endorsement.verify(KeyPublic::TAG, payload, n).is_ok()) {
-                    entry.certificate.add(endorsement);
-                }
-            }
-        }
-        let stored = entry.is_endorsed_by(me);
-        self.activate_if_endorsed(turn, frame.key);
-        if frame.wants_reply && stored {
-            self.send_prepared(turn, frame.key, Some(from), false);
-        }
-    }
-
-    /// Brings a key into use once its certificate is whole and durable.
-    fn activate_if_endorsed(&mut self, turn: &mut Turn<'_>, key: KeyId) {
-        let Some(entry) = self.keys.get(&key) else {
-            return;
-        };
-        if !self.ceremonies.prepared.contains(&key) {
-            return;
-        }
-        let mut certificate = Certificate::unsigned(entry.share.public.clone());
-        for endorsement in self.endorsements_of(entry) {
-            certificate.add(endorsement.clone());
-        }
-        if verify_certificate(&certificate, &self.roster.nodes).is_err() {
-            return;
-        }
-        self.ceremonies.prepared.remove(&key);
-        let bytes = Opaque(certificate.to_bytes());
-        if let Some(entry) = self.keys.get_mut(&key) {
-            entry.certificate = certificate;
-        }
-        let record = Record::KeyActive {
-            key,
-            certificate: bytes,
-        };
-        let ticket = self.persist(turn, record);
-        self.after(ticket, Continuation::KeyActivated(key));
-    }
-
-    pub(super) fn key_activated(&mut self, turn: &mut Turn<'_>, key: KeyId) {
-        let Some(entry) = self.keys.get_mut(&key) else {
-            return;
-        };
-        entry.active = true;
-        let ceremony = entry.share.public.ceremony;
-        let reply = Reply::CeremonyDone(entry.certificate.to_bytes());
-        for (peer, attempt) in self.ceremonies.askers.remove(&ceremony).unwrap_or_default() {
-            let request_id = RequestId(ceremony.0);
-            let frame = Frame::Reply(ReplyFrame {
-                attempt,
-                request_id,
-                reply: reply.clone(),
-            });
-            self.send(turn, peer, frame);
-        }
-        self.fill_pools(turn);
-    }
-
-    /// Keys whose shares the journal holds are endorsed again after a restart: the same records.
-    pub(super) fn restore_prepared(&mut self) {
-        let pending = self.keys.iter().filter(|(_, e)| !e.active);
-        let pending: Vec<KeyId> = pending.map(|(key, _)| *key).collect();
-        for key in pending {
-            self.endorse(key);
-        }
-    }
-
-    /// Asks again for endorsements that are missing, and hands on those that are known.
-    pub(super) fn remind_prepared(&mut self, turn: &mut Turn<'_>) {
-        if self
-            .ceremonies
-            .reminded
-            .is_some_and(|at| turn.now.since(at) < 1_000)
-        {
-            return;
-        }
-        self.ceremonies.reminded = Some(turn.now);
-        let waiting: Vec<KeyId> = self.ceremonies.prepared.iter().copied().collect();
-        for key in waiting {
-            self.send_prepared(turn, key, None, true);
-        }
-    }
-
     pub(super) fn drop_ceremony(&mut self, id: CeremonyId) {
         self.ceremonies.running.remove(&id);
         // A retry has the same id; what was sent for this try would spoil it.
@@ -502,9 +456,4 @@ impl Node {
         self.ceremonies.running.retain(|_, c| fresh(c.started));
         self.ceremonies.early.retain(|(at, ..)| fresh(*at));
     }
-}
-
-/// Under which label a share is sealed.
-pub(super) fn share_label(key: KeyId, epoch: quoin_core::ShareEpoch) -> String {
-    format!("share/{key}/{}", epoch.0)
 }

@@ -2,14 +2,20 @@
 //!
 //! A node signs under one charter hash for each number, durably. Two certified charters with one
 //! number stop it with an alarm.
+//!
+//! A charter may change the nodes. Who is new in it is dealt with from then on; who is no longer in
+//! it takes part in nothing, here or there. Keys stay with those who hold their shares until they
+//! are reshared, and their records stay certified by the nodes of the charter that they name.
 
 use super::record::Record;
-use super::{Alarm, Continuation, Effect, Node, Peer, Turn};
+use super::{Alarm, Continuation, Effect, Node, Peer, RecoverError, Recovered, Ticket, Turn};
 use quoin_api::Frame;
 use quoin_api::frame::{CharterReply, Opaque, Refusal};
-use quoin_core::{Certificate, CharterNumber};
+use quoin_core::{Certificate, CharterNumber, NodeIndex};
 use quoin_policy::{Charter, Constitution, verify_successor};
 use quoin_protocol::Roster;
+use quoin_protocol::combine::KeyPublic;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 impl Node {
@@ -61,10 +67,22 @@ impl Node {
         }
         let next = verify_successor(&self.constitution, &certificate, turn.now)
             .map_err(|e| ("charter", e.to_string()))?;
-        self.adopt_charter(next, certificate.clone());
+        // Those who leave are told too, so that they know.
+        let listeners = self.peers.connected_nodes();
+        let (was_member, gone) = (
+            self.is_member(),
+            self.adopt_charter(next, certificate.clone()),
+        );
+        for node in gone {
+            self.pools.peer_rebooted(node);
+            self.drop_batches_with(turn, node);
+        }
+        if was_member && !self.is_member() {
+            turn.effects.push(Effect::Alarm(Alarm::LeftCharter(number)));
+        }
         let bytes = certificate.to_bytes();
         let ticket = self.persist(turn, Record::Charter(Opaque(bytes.clone())));
-        for node in self.peers.connected_nodes() {
+        for node in listeners {
             if *from != Peer::Node(node) {
                 let flood = Frame::Charter(bytes.clone());
                 self.after(ticket, Continuation::Send(Peer::Node(node), flood));
@@ -76,6 +94,8 @@ impl Node {
                 self.after(ticket, Continuation::Send(Peer::Gateway(gateway), flood));
             }
         }
+        // Last, so that the charter is on its way to those whose links this closes.
+        self.after(ticket, Continuation::FollowPeers);
         Ok(())
     }
 
@@ -118,14 +138,120 @@ impl Node {
         signed >= usize::from(charter.governor_quorum)
     }
 
-    pub(super) fn adopt_charter(&mut self, next: Constitution, certificate: Certificate<Charter>) {
+    /// Takes a verified charter into force, and returns the nodes whose identity it no longer has.
+    pub(super) fn adopt_charter(
+        &mut self,
+        next: Constitution,
+        certificate: Certificate<Charter>,
+    ) -> Vec<NodeIndex> {
         // A ceremony's record names the charter that it began under.
         self.drop_all_ceremonies();
-        self.roster = Arc::new(roster_of(&next, &self.roster));
+        let roster = Arc::new(roster_of(&next, &self.roster));
+        let before = self.roster.nodes.iter();
+        let gone: Vec<NodeIndex> = before
+            .filter(|(index, credential)| roster.nodes.get(index) != Some(credential))
+            .map(|(index, _)| *index)
+            .collect();
+        for node in &gone {
+            self.peers.forget(*node);
+            self.strikes.forget(*node);
+        }
+        self.rosters.insert(next.number(), Arc::clone(&roster));
+        self.roster = roster;
         self.constitution = next;
         self.charters.push(certificate.to_bytes());
         self.charter = certificate;
+        gone
     }
+
+    /// Whether the charter in force names this node.
+    #[must_use]
+    pub fn is_member(&self) -> bool {
+        self.roster.nodes.get(&self.me()) == Some(&self.identity.public())
+    }
+
+    /// Whether this node works with a peer: both are in the charter in force, and the connection is
+    /// one of the identity that the charter names now.
+    pub(super) fn deals_with(&self, peer: &Peer) -> bool {
+        self.is_member()
+            && match peer {
+                Peer::Node(node) => self.peers.is_connected(*node),
+                Peer::Gateway(_) => true,
+            }
+    }
+
+    /// The holders of a key that are still in the charter in force, each with the identity that the
+    /// share was dealt to.
+    pub(super) fn live_holders(&self, public: &KeyPublic) -> BTreeSet<NodeIndex> {
+        let Some(dealt) = self.rosters.get(&public.charter) else {
+            return BTreeSet::new();
+        };
+        let holders = public.public_shares.iter().map(|share| share.node);
+        let same = |n: &NodeIndex| {
+            let now = self.roster.nodes.get(n);
+            now.is_some() && now == dealt.nodes.get(n)
+        };
+        holders.filter(same).collect()
+    }
+
+    /// Takes over the charters that the operator hands over at a start, as far as the journal lacks
+    /// them. Nobody knows when the cluster accepted them, so that a governor's grant has ended since
+    /// says nothing against them.
+    pub(super) fn take_over(
+        &mut self,
+        charters: Vec<Certificate<Charter>>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), RecoverError> {
+        for certificate in charters {
+            let charter = certificate.unverified();
+            let number = charter.number;
+            let invalid = |reason: String| RecoverError::Charter {
+                number: number.0,
+                reason,
+            };
+            if number <= self.constitution.number() {
+                if self.constitution.ancestor(number) == Some(charter.hash()) {
+                    continue;
+                }
+                return Err(invalid(
+                    "another one of this number is journaled".to_owned(),
+                ));
+            }
+            let next = verify_successor(&self.constitution, &certificate, self.last_time)
+                .map_err(|e| invalid(e.to_string()))?;
+            let bytes = Opaque(certificate.to_bytes());
+            self.adopt_charter(next, certificate);
+            self.last_ticket = Ticket(self.last_ticket.0.saturating_add(1));
+            let record = Record::Charter(bytes);
+            effects.push(Effect::Persist(self.last_ticket, record, Vec::new()));
+        }
+        Ok(())
+    }
+}
+
+/// This node's index: the one at which the charters name its identity. They are verified later; the
+/// first one that is not, ends the start.
+pub(super) fn own_index(from: &Recovered) -> Result<NodeIndex, RecoverError> {
+    let credential = from.identity.public();
+    let journaled = from.records.iter().filter_map(|(_, record)| match record {
+        Record::Charter(bytes) => Certificate::<Charter>::from_bytes(&bytes.0).ok(),
+        _ => None,
+    });
+    let later = journaled.chain(from.charters.iter().cloned());
+    let mut me = None;
+    for certificate in std::iter::once(from.genesis.clone()).chain(later) {
+        let charter = certificate.unverified();
+        let named = charter.nodes.iter().find(|n| n.credential == credential);
+        match (me, named.map(|n| n.index)) {
+            (Some(before), Some(now)) if before != now => {
+                let number = charter.number.0;
+                return Err(RecoverError::Moved { number });
+            }
+            (None, Some(index)) => me = Some(index),
+            _ => {}
+        }
+    }
+    me.ok_or(RecoverError::NotNamed)
 }
 
 /// The roster that a charter names, with our own identity.

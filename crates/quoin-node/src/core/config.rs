@@ -7,6 +7,9 @@ pub struct PoolSizes {
     pub low: usize,
     /// How many one batch makes.
     pub batch: u16,
+    /// How many of each pool are lent for requests that reduce risk only: a cancel must not wait
+    /// for presigning because orders have used everything up.
+    pub reserve: usize,
 }
 
 /// What a node is told about itself.
@@ -21,6 +24,8 @@ pub struct NodeConfig {
     /// Whether keys of the simulator's model scheme may be made. They protect nothing; a node's
     /// shell never sets this, whatever features a build has.
     pub dangerous_model_scheme: bool,
+    /// After how long a key's shares are refreshed without being asked for; 0 means never.
+    pub refresh_interval_ms: u64,
 }
 
 impl Default for NodeConfig {
@@ -31,12 +36,15 @@ impl Default for NodeConfig {
             ecdsa_pool: PoolSizes {
                 low: 192,
                 batch: 64,
+                reserve: 16,
             },
             schnorr_pool: PoolSizes {
                 low: 256,
                 batch: 128,
+                reserve: 16,
             },
             dangerous_model_scheme: false,
+            refresh_interval_ms: REFRESH_INTERVAL_MS,
         }
     }
 }
@@ -73,3 +81,19 @@ pub const SWEEP_MS: u64 = 60_000;
 pub const OPEN_TRIES_MAX: usize = 64;
 /// For how long after its stamp has lapsed the outcome of a request is remembered.
 pub const OUTCOME_MS: u64 = 60 * 60 * 1000;
+/// How long the presignatures of an epoch are honoured once its successor is in use (design,
+/// section 6).
+pub const OVERLAP_MS: u64 = 60_000;
+/// The most old epochs of one key whose shares wait for their erasure. More would pile up only
+/// while a holder is lost for good, and the first reshare without it lets all of them go.
+pub const RETIRING_MAX: usize = 4;
+/// After how long shares are refreshed, unless the node is told otherwise.
+pub const REFRESH_INTERVAL_MS: u64 = 24 * 60 * 60 * 1000;
+/// How often the lowest-index holder proposes a refresh that is due and did not come about.
+pub const REFRESH_RETRY_MS: u64 = 60_000;
+/// How often a node asks again who holds an epoch.
+pub const HELD_REMINDER_MS: u64 = 5_000;
+/// The most records that a node swears never to endorse: each costs a journal record.
+pub const ABANDONED_MAX: usize = 1_024;
+/// How long a presignature of a treasury key may stay unused (construction, section 11).
+pub const TREASURY_PRESIGNATURE_MS_MAX: u64 = 60 * 60 * 1000;

@@ -4,7 +4,10 @@ use super::job::{Job, JobResult};
 use super::record::Record;
 use quoin_api::Frame;
 use quoin_api::statements::Head;
-use quoin_core::{GatewayId, NodeIndex, SecretBytes};
+use quoin_core::{GatewayId, KeyId, NodeIndex, SecretBytes, ShareEpoch};
+use quoin_policy::BackupPolicy;
+use quoin_protocol::KeyShare;
+use std::sync::Arc;
 
 /// Numbers the persists of one boot, from 1. A ticket is durable together with all lower ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,6 +38,9 @@ pub enum Event {
     Durable(Ticket, Head),
     /// A write failed. Nothing is signed any more.
     StorageFailed,
+    /// The backup of a key's epoch, for the share of this record, is written; its file's SHA-256.
+    /// Or it could not be, and why.
+    BackupWritten((KeyId, ShareEpoch, [u8; 32]), Result<[u8; 32], String>),
     /// A job is done.
     Computed(JobId, JobResult),
     /// Time has passed.
@@ -46,12 +52,21 @@ pub enum Event {
 pub enum Effect {
     /// Write a record, and seal secrets in the same transaction.
     Persist(Ticket, Record, Vec<(String, SecretBytes<32>)>),
+    /// Write a record, and erase what is sealed under these labels in the same transaction. Once
+    /// it is durable nothing of those secrets is left.
+    Erase(Ticket, Record, Vec<String>),
     /// Send a frame.
     Send(Peer, Frame),
     /// Run a job on a worker.
     Compute(JobId, Job),
     /// Tell the operator.
     Alarm(Alarm),
+    /// Seal the share to the officers, write the file durably, and say so by
+    /// [`Event::BackupWritten`].
+    BackUp(Arc<KeyShare>, BackupPolicy),
+    /// The charter in force has changed: pin the keys that [`super::Node::charter`] names, and
+    /// dial the nodes that are new in it.
+    Peers,
 }
 
 /// What an operator must know.
@@ -63,8 +78,19 @@ pub enum Alarm {
     CharterFork(quoin_core::CharterNumber),
     /// A peer beats with an older boot, or a shorter or different journal, than it showed before.
     RolledBack(NodeIndex),
+    /// The charter in force names this node no longer: it takes part in nothing.
+    LeftCharter(quoin_core::CharterNumber),
     /// The disk failed.
     StorageFailed,
     /// A finished signature was posted for a request that this node denied.
     SignedDespiteDenial(quoin_core::RequestId),
+    /// A key's shares were not refreshed for two intervals.
+    RefreshOverdue(quoin_core::KeyId),
+    /// A key has a certified epoch of which this node should hold a share, and does not: its disk
+    /// was restored from before, or damaged. It cannot sign with the key.
+    ShareMissing(quoin_core::KeyId, quoin_core::ShareEpoch),
+    /// The backup of a key's epoch cannot be written, and why. The epoch does not come into use.
+    BackupFailed(KeyId, ShareEpoch, String),
+    /// A node has endorsed a record and sworn never to.
+    Equivocated(NodeIndex),
 }

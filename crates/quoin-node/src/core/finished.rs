@@ -25,10 +25,10 @@ impl Node {
         let request_id = stamp.request_id;
         let known = self.requests.get(&request_id);
         let settled = known.is_some_and(|s| s.finished.is_some());
-        let Some(entry) = stamp.key.and_then(|k| self.keys.get(&k)) else {
+        let entry = stamp.key.and_then(|k| self.keys.get(&k));
+        let Some((public, state)) = entry.and_then(|e| e.public().map(|p| (p, e.state))) else {
             return;
         };
-        let public = &entry.share.public;
         let belongs = finished.request_id == request_id
             && Some(finished.key) == stamp.key
             && finished.scheme == public.scheme;
@@ -45,15 +45,18 @@ impl Node {
             signature: finished.signature,
             recovery_id: finished.recovery_id,
         };
-        if combine::verify_combined(public, decoded.digest(), &made).is_err() {
+        let Ok(child) = combine::derive(public, &stamp.account.path) else {
+            return;
+        };
+        if combine::verify_combined(public, &child.tweak, decoded.digest(), &made).is_err() {
             return;
         }
         // The same signature under another id is no second one, and is not counted as one.
-        let content = (public.key, stamp.payload_hash);
+        let content = (public.key, stamp.account.path.clone(), stamp.payload_hash);
         if !known.is_some_and(|s| s.decided) && self.counted.contains_key(&content) {
             return;
         }
-        let facts = key_facts(public);
+        let facts = key_facts(public, &stamp.account.path, state);
         // What was released counts no longer; a signature that appears all the same counts again.
         let decided = known.is_some_and(|s| s.decided && !s.released);
         if known.is_some_and(|s| s.denial.is_some()) {

@@ -38,6 +38,29 @@ impl Peers {
         self.connected.remove(&node);
     }
 
+    pub(super) fn is_connected(&self, node: NodeIndex) -> bool {
+        self.connected.contains(&node)
+    }
+
+    /// Forgets a node whose identity is no longer in the charter. Another identity may come at its
+    /// index, with a journal of its own: nothing that this one showed is held against that one.
+    pub(super) fn forget(&mut self, node: NodeIndex) {
+        self.connected.remove(&node);
+        self.beats.remove(&node);
+        self.witnessed.remove(&node);
+        self.witness_written.remove(&node);
+        self.fenced.remove(&node);
+    }
+
+    /// Lifts a node's fence, and takes what it shows next as its first: the operators have restored
+    /// it under their eyes.
+    pub(super) fn readmit(&mut self, node: NodeIndex) {
+        self.fenced.remove(&node);
+        self.beats.remove(&node);
+        self.witnessed.remove(&node);
+        self.witness_written.remove(&node);
+    }
+
     pub(super) fn connected_nodes(&self) -> Vec<NodeIndex> {
         self.connected.iter().copied().collect()
     }
@@ -89,6 +112,14 @@ impl Peers {
             .flatten()
             .map(|t| t.abs_diff(now.0))
             .max()
+    }
+}
+
+#[cfg(test)]
+impl Peers {
+    /// How many peers' heartbeats are known.
+    pub(super) fn beats_of_others(&self) -> usize {
+        self.beats.len()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Jobs: the arithmetic that takes milliseconds and must not hold up the core.
 
 use quoin_core::Scheme;
-use quoin_protocol::dkg::{self, DkgParams, Generated};
+use quoin_protocol::dkg::{self, DkgParams, Generated, SuccessionParams};
 use quoin_protocol::presign::{self, Presignature};
 use quoin_protocol::{Abort, Advance, BatchHeader, Inbox, KeyShare, Outbox, Roster, Round};
 use rand_core::CryptoRngCore;
@@ -18,11 +18,17 @@ pub enum Job {
     FinishBatch(Scheme, Box<dyn Round<Presignatures>>, Inbox),
     /// Begin a key ceremony.
     StartCeremony(Box<DkgParams>, Arc<Roster>),
+    /// Begin to move a key to its next epoch; the share is `None` on a node that holds none.
+    StartSuccession(Box<SuccessionParams>, Arc<Roster>, Option<Arc<KeyShare>>),
     /// Finish a round of a ceremony.
     FinishCeremony(Box<dyn Round<Generated>>, Inbox),
 }
 
 /// What a job gives.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a result is handed over once and taken apart at once"
+)]
 pub enum JobResult {
     /// A batch was begun.
     BatchStarted(Result<(Box<dyn Round<Presignatures>>, Outbox), Abort>),
@@ -42,7 +48,7 @@ impl Job {
         match self {
             Self::StartBatch(header, ..) => header.scheme == Scheme::Ecdsa,
             Self::FinishBatch(scheme, ..) => *scheme == Scheme::Ecdsa,
-            Self::StartCeremony(..) | Self::FinishCeremony(..) => false,
+            Self::StartCeremony(..) | Self::StartSuccession(..) | Self::FinishCeremony(..) => false,
         }
     }
 
@@ -59,6 +65,9 @@ impl Job {
             Self::StartCeremony(params, roster) => {
                 JobResult::CeremonyStarted(dkg::start(*params, roster, rng))
             }
+            Self::StartSuccession(params, roster, share) => JobResult::CeremonyStarted(
+                dkg::start_succession(*params, roster, share.as_deref(), rng),
+            ),
             Self::FinishCeremony(round, inbox) => {
                 JobResult::CeremonyAdvanced(round.finish(inbox, rng))
             }

@@ -8,46 +8,60 @@
 //! `waiting` under the record's [`Ticket`] and continues on [`Event::Durable`]. A partial signature
 //! does not even exist before that moment.
 
+mod actions;
+mod backups;
 mod batches;
 mod ceremonies;
 mod charters;
 mod config;
 mod effect;
 mod finished;
+mod handover;
 mod heartbeat;
 mod job;
+mod keys;
 mod pool;
 mod record;
 mod recover;
 mod requests;
+mod restored;
+mod rotation;
 mod strikes;
 #[cfg(test)]
 mod tests;
+mod treasury;
 
 pub use config::{NodeConfig, PoolSizes};
 pub use effect::{Alarm, Effect, Event, JobId, Peer, Ticket};
+pub(crate) use keys::share_label;
 pub use job::{Job, JobResult};
+pub use pool::PoolStat;
 pub use record::{
     BootRecord, Consumed, Decision, Denied, FaultRecord, Finished, FirstSeen, KeyRecord,
+    KeyStateRecord, NodeChangedRecord,
     RECORD_BYTES_MAX, Record, TryRecord,
 };
 pub use recover::{RecoverError, Recovered};
 pub use requests::{CLUSTER_ACCOUNT, key_addresses};
 
+use actions::Actions;
+use backups::Backups;
 use batches::Batches;
 use ceremonies::Ceremonies;
+use handover::Handovers;
 use heartbeat::Peers;
+use keys::KeyEntry;
 use pool::Pools;
 use quoin_api::Frame;
 use quoin_api::statements::Head;
 use quoin_core::{
-    Boot, Certificate, CharterNumber, ClusterId, GatewayId, KeyId, NodeIndex, PayloadHash,
-    RequestId, SecretBytes, SigningIdentity, TimeMs,
+    Boot, Certificate, CharterNumber, ClusterId, DerivationPath, GatewayId, KeyId, NodeIndex,
+    PayloadHash, RequestId, SecretBytes, SigningIdentity, TimeMs,
 };
 use quoin_policy::{Charter, Constitution, Ledger};
-use quoin_protocol::combine::KeyPublic;
-use quoin_protocol::{KeyShare, Roster};
+use quoin_protocol::Roster;
 use requests::{PendingSign, RequestState};
+use rotation::Rotation;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use strikes::Strikes;
@@ -55,29 +69,19 @@ use strikes::Strikes;
 /// The most requests that are remembered; beyond it new ones are refused as overload.
 pub const REQUESTS_MAX: usize = 4_000_000;
 
-/// A key that this node holds a share of.
-pub(crate) struct KeyEntry {
-    share: Arc<KeyShare>,
-    certificate: Certificate<KeyPublic>,
-    active: bool,
-}
-
-impl KeyEntry {
-    /// Whether presignatures are made for the key by sets of `threshold` signers. A local key, of
-    /// threshold 1, needs none.
-    fn serves(&self, threshold: usize) -> bool {
-        self.active && usize::from(self.share.public.threshold) == threshold
-    }
-}
-
 /// What happens once a record is durable.
 enum Continuation {
     Send(Peer, Frame),
     Sign(Box<PendingSign>),
     Compute(JobId, Job),
     BeginCeremony(RequestId),
-    KeyStored(KeyId),
-    KeyActivated(KeyId),
+    /// The pending epoch of a key is stored, by its record's hash.
+    KeyStored(KeyId, [u8; 32]),
+    /// Its certificate is.
+    KeyActivated(KeyId, [u8; 32]),
+    FollowPeers,
+    ChangeRecorded(RequestId),
+    ChangeStated(RequestId, Vec<u8>),
 }
 
 /// One node.
@@ -91,15 +95,22 @@ pub struct Node {
     /// them one after the other.
     charters: Vec<Vec<u8>>,
     constitution: Constitution,
+    /// The nodes of the charter in force.
     roster: Arc<Roster>,
+    /// The nodes of every charter so far: a key's record was endorsed by those of its own.
+    rosters: BTreeMap<CharterNumber, Arc<Roster>>,
     peers: Peers,
     keys: BTreeMap<KeyId, KeyEntry>,
     pools: Pools,
     batches: Batches,
     ceremonies: Ceremonies,
+    handovers: Handovers,
+    rotation: Rotation,
     requests: BTreeMap<RequestId, RequestState>,
+    actions: Actions,
+    backups: Backups,
     /// Signatures that were counted, by what they sign, until their stamps lapse.
-    counted: BTreeMap<(KeyId, PayloadHash), TimeMs>,
+    counted: BTreeMap<(KeyId, DerivationPath, PayloadHash), TimeMs>,
     ledger: Ledger,
     strikes: Strikes,
     waiting: BTreeMap<Ticket, Vec<Continuation>>,
@@ -140,6 +151,7 @@ impl Node {
                 turn.effects.push(Effect::Alarm(Alarm::StorageFailed));
             }
             Event::Computed(id, result) => self.on_computed(turn, id, result),
+            Event::BackupWritten(of, outcome) => self.on_backup_written(turn, of, outcome),
             Event::Tick => self.on_tick(turn),
         }
     }
@@ -171,13 +183,13 @@ impl Node {
     /// How many keys are in use.
     #[must_use]
     pub fn keys_active(&self) -> usize {
-        self.keys.values().filter(|k| k.active).count()
+        self.keys.values().filter(|k| k.is_active()).count()
     }
 
     /// Whether the node would sign for a trading key now.
     #[must_use]
     pub fn is_ready(&self, now: TimeMs) -> bool {
-        self.unavailable(now).is_none()
+        self.is_member() && self.unavailable(now).is_none()
     }
 
     /// The node's own time, which never goes back.
@@ -197,6 +209,11 @@ impl Node {
     }
 
     fn on_connected(&mut self, turn: &mut Turn<'_>, peer: &Peer) {
+        if let Peer::Node(node) = peer
+            && !self.roster.nodes.contains_key(node)
+        {
+            return;
+        }
         self.send(turn, peer.clone(), Frame::Hello(self.hello()));
         if let Peer::Node(node) = peer {
             self.peers.connected(*node);
@@ -204,6 +221,10 @@ impl Node {
         self.send_charters_after(turn, peer, CharterNumber(0));
         let beat = self.heartbeat(turn.now);
         self.send(turn, peer.clone(), Frame::Heartbeat(beat));
+        if let Peer::Node(node) = peer {
+            self.hand_on_changes(turn, *node);
+            self.greet_with_keys(turn, *node);
+        }
     }
 
     fn on_disconnected(&mut self, turn: &mut Turn<'_>, peer: &Peer) {
@@ -217,6 +238,11 @@ impl Node {
     }
 
     fn on_frame(&mut self, turn: &mut Turn<'_>, peer: Peer, frame: Frame) {
+        // Who is not in the charter in force, here or there, takes part in nothing; a charter holds
+        // whoever carries it.
+        if !matches!(frame, Frame::Charter(_)) && !self.deals_with(&peer) {
+            return;
+        }
         if let Peer::Gateway(gateway) = &peer
             && !self.serves_gateway(gateway)
         {
@@ -233,16 +259,31 @@ impl Node {
                 self.on_prepared(turn, *from, &prepared)
             }
             (Peer::Gateway(_), Frame::Request(request)) => self.on_request(turn, peer, request),
+            (Peer::Gateway(_), Frame::Openings(openings)) => {
+                self.on_openings(turn, peer, &openings);
+            }
+            (Peer::Node(from), Frame::Request(request)) => {
+                self.on_handed_change(turn, *from, request);
+            }
             (Peer::Gateway(gateway), Frame::LeaseRequest(lease))
                 if lease.set.lowest() == self.me() =>
             {
-                let grant = self.pools.lend(gateway, &lease, turn.now);
+                let grant = self.lend(turn, gateway, &lease);
                 self.send(turn, peer, Frame::LeaseGrant(grant));
             }
+            (Peer::Node(from), Frame::Held(held)) => self.on_held(turn, *from, &held),
+            (Peer::Node(_), Frame::CeremonyAbandoned(bytes)) => {
+                let _ = self.on_abandoned(turn, &bytes);
+            }
+            (Peer::Node(_), Frame::Keys(keys)) => self.on_keys(turn, &keys),
+            (Peer::Node(from), Frame::RefreshDue(due)) => self.on_refresh_due(turn, *from, &due),
             (_, Frame::Finished(finished)) => self.on_finished(turn, &finished),
             (_, Frame::KeysRequest) => {
-                let keys = self.list_keys();
-                self.send(turn, peer, Frame::Keys(keys));
+                let keys = self.list_keys(turn.now);
+                self.send(turn, peer.clone(), Frame::Keys(keys));
+                if let Peer::Gateway(_) = peer {
+                    self.send_key_states(turn, peer);
+                }
             }
             (_, Frame::CharterRequest) => {
                 self.send_charters_after(turn, &peer, CharterNumber(0));
@@ -253,15 +294,24 @@ impl Node {
     }
 
     fn on_tick(&mut self, turn: &mut Turn<'_>) {
+        if !self.is_member() {
+            return;
+        }
         self.beat(turn);
         self.expire_sessions(turn);
-        self.remind_prepared(turn);
+        self.remind(turn);
+        self.retry_backups(turn);
+        self.retire_epochs(turn);
+        self.rotate(turn);
+        self.reconsider_changes(turn);
         self.fill_pools(turn);
+        self.pools.bound.expire(turn.now);
         if turn.now.since(self.last_sweep) >= config::SWEEP_MS {
             self.last_sweep = turn.now;
             self.ledger.sweep(&self.constitution, turn.now);
             self.pools.expire(turn.now);
             self.forget_lapsed(turn.now);
+            self.actions.sweep(turn.now);
         }
     }
 
@@ -276,11 +326,17 @@ impl Node {
         for continuation in ready.into_values().flatten() {
             match continuation {
                 Continuation::Send(peer, frame) => self.send(turn, peer, frame),
+                Continuation::Sign(_) if !self.is_member() => {}
                 Continuation::Sign(pending) => self.answer(turn, *pending),
                 Continuation::Compute(id, job) => turn.effects.push(Effect::Compute(id, job)),
                 Continuation::BeginCeremony(request) => self.begin_ceremony(turn, request),
-                Continuation::KeyStored(key) => self.key_stored(turn, key),
-                Continuation::KeyActivated(key) => self.key_activated(turn, key),
+                Continuation::KeyStored(key, hash) => self.key_stored(turn, key, hash),
+                Continuation::KeyActivated(key, hash) => self.key_activated(turn, key, hash),
+                Continuation::FollowPeers => turn.effects.push(Effect::Peers),
+                Continuation::ChangeRecorded(request) => self.change_recorded(turn, request),
+                Continuation::ChangeStated(request, statement) => {
+                    self.change_stated(turn, request, statement);
+                }
             }
         }
     }
@@ -310,6 +366,19 @@ impl Node {
         self.last_ticket = Ticket(self.last_ticket.0.saturating_add(1));
         turn.effects
             .push(Effect::Persist(self.last_ticket, record, secrets));
+        self.last_ticket
+    }
+
+    /// Writes a record, and erases what is sealed under the labels in the same transaction.
+    fn persist_erasing(
+        &mut self,
+        turn: &mut Turn<'_>,
+        record: Record,
+        labels: Vec<String>,
+    ) -> Ticket {
+        self.last_ticket = Ticket(self.last_ticket.0.saturating_add(1));
+        turn.effects
+            .push(Effect::Erase(self.last_ticket, record, labels));
         self.last_ticket
     }
 

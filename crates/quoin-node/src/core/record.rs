@@ -4,11 +4,12 @@ use minicbor::{Decode, Encode};
 use quoin_api::SessionId;
 use quoin_api::frame::Opaque;
 use quoin_core::cbor::{self, CborError};
+use quoin_core::payload::NodeChange;
 use quoin_core::{
-    Boot, CharterHash, Generation, KeyId, NodeIndex, PayloadHash, PresignatureId, RequestBinding,
-    RequestId, RuleId, SignerSet, TimeMs,
+    Boot, CharterHash, Generation, KeyId, KeyState, NodeIndex, PayloadHash, PresignatureId,
+    RequestBinding, RequestId, RuleId, ShareEpoch, SignerSet, TimeMs,
 };
-use quoin_protocol::Fault;
+use quoin_protocol::{Binding, Fault};
 
 /// The largest record: a decision with the largest payload and all its approvals.
 pub const RECORD_BYTES_MAX: usize = 1024 * 1024;
@@ -74,6 +75,62 @@ pub enum Record {
     /// Two certified charters have one number (`Certificate<Charter>`): nothing is signed any more.
     #[n(16)]
     CharterFork(#[n(0)] Opaque),
+    /// A holder of a key's current epoch has its certificate durably (`Signed<EpochHeld>`).
+    #[n(17)]
+    EpochHeld(#[n(0)] Opaque),
+    /// This node's share of an old epoch is erased, in the same write as this record.
+    #[n(18)]
+    EpochErased {
+        /// The key.
+        #[n(0)]
+        key: KeyId,
+        /// The epoch.
+        #[n(1)]
+        epoch: ShareEpoch,
+    },
+    /// A certified epoch of a key of which this node has no share (`Certificate<KeyPublic>`).
+    #[n(19)]
+    KeyLearned(#[n(0)] Opaque),
+    /// A node will never endorse a record (`Signed<CeremonyAbandoned>`): this node itself, or
+    /// another one, and then the pending epoch of that record is dropped with its share.
+    #[n(20)]
+    Abandoned(#[n(0)] Opaque),
+    /// A key's state changed. For a destroyed key all its shares are erased in the same write.
+    #[n(25)]
+    KeyState(#[n(0)] KeyStateRecord),
+    /// This node's share of an epoch is sealed to the officers, and the file is written.
+    #[n(33)]
+    BackupWritten {
+        /// The key.
+        #[n(0)]
+        key: KeyId,
+        /// The epoch.
+        #[n(1)]
+        epoch: ShareEpoch,
+        /// Hash of the record that the share belongs to.
+        #[cbor(n(2), with = "minicbor::bytes")]
+        record: [u8; 32],
+        /// SHA-256 of the file.
+        #[cbor(n(3), with = "minicbor::bytes")]
+        file: [u8; 32],
+    },
+    /// This node's share of an epoch was put back from a backup, with the node stopped. It serves
+    /// nothing until the key's next epoch.
+    #[n(34)]
+    KeyRestored(#[n(0)] KeyRecord),
+    /// A node was pardoned or readmitted.
+    #[n(26)]
+    NodeChanged(#[n(0)] NodeChangedRecord),
+    /// What this node says for ever to the request of a change.
+    #[n(27)]
+    ChangeStated {
+        /// The request.
+        #[n(0)]
+        request: RequestId,
+        /// The statement (`Signed<KeyStatement>` or `Signed<NodeStatement>`).
+        #[n(1)]
+        statement: Opaque,
+    },
 }
 
 /// A start of a lane.
@@ -134,6 +191,10 @@ pub struct Decision {
     /// The signers; `None` for a ceremony or a local key.
     #[n(8)]
     pub set: Option<SignerSet>,
+    /// Of a treasury key: to what the presignature is bound from this record on. Nothing else is
+    /// ever opened with it.
+    #[n(9)]
+    pub binding: Option<Binding>,
 }
 
 /// One more presignature consumed for a request that was decided before.
@@ -151,6 +212,9 @@ pub struct Consumed {
     /// What the request reserves now: charges count from its latest judgement.
     #[n(3)]
     pub reservation: Opaque,
+    /// As in [`Decision`].
+    #[n(4)]
+    pub binding: Option<Binding>,
 }
 
 /// A denial of this node.
@@ -229,7 +293,55 @@ pub struct KeyRecord {
     pub boot: Boot,
 }
 
+/// A change of a key's state.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct KeyStateRecord {
+    /// The key.
+    #[n(0)]
+    pub key: KeyId,
+    /// Its state from here on.
+    #[n(1)]
+    pub state: KeyState,
+    /// Counts the changes of this key on this node, from 1.
+    #[n(2)]
+    pub seq: u64,
+    /// The request that was permitted.
+    #[n(3)]
+    pub request: RequestId,
+    /// When.
+    #[n(4)]
+    pub at: TimeMs,
+}
+
+/// A pardon or a readmission.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct NodeChangedRecord {
+    /// Whom it is about.
+    #[n(0)]
+    pub node: NodeIndex,
+    /// What is done about it.
+    #[n(1)]
+    pub change: NodeChange,
+    /// The request that was permitted.
+    #[n(2)]
+    pub request: RequestId,
+    /// When.
+    #[n(3)]
+    pub at: TimeMs,
+}
+
 impl Record {
+    /// Adds to the record of a permit to what its presignature is bound.
+    #[must_use]
+    pub(super) fn bound_to(mut self, to: Option<Binding>) -> Self {
+        match &mut self {
+            Self::Decision(decision) => decision.binding = to,
+            Self::Consumed(consumed) => consumed.binding = to,
+            _ => {}
+        }
+        self
+    }
+
     /// The canonical bytes.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {

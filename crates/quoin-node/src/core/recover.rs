@@ -3,25 +3,31 @@
 //! What lives only in memory is gone, on purpose: pools, unfinished batches and ceremonies. The
 //! generation grows by one, so that peers drop what they shared with the former boot.
 
+use super::actions::Actions;
+use super::backups::Backups;
 use super::batches::Batches;
-use super::ceremonies::{Ceremonies, share_label};
-use super::charters::roster_of;
+use super::ceremonies::Ceremonies;
+use super::charters::{own_index, roster_of};
 use super::finished;
+use super::handover::Handovers;
 use super::heartbeat::Peers;
+use super::keys::{Epoch, KeyEntry, Pending, share_label};
 use super::pool::Pools;
 use super::record::{BootRecord, Decision, Finished, KeyRecord};
 use super::requests::RequestState;
+use super::rotation::Rotation;
 use super::strikes::Strikes;
-use super::{Effect, JobId, KeyEntry, Node, NodeConfig, Record, Ticket};
+use super::{Alarm, Effect, JobId, Node, NodeConfig, Record, Ticket};
+use quoin_api::epochs::EpochHeld;
 use quoin_api::statements::{Denial, Head, Heartbeat};
 use quoin_core::{
-    Boot, Certificate, Generation, KeyId, Lane, Payload, SecretBytes, Signed, SigningIdentity,
-    Stamp, Statement, TimeMs, cbor,
+    Boot, Certificate, Generation, KeyId, KeyState, Lane, Payload, SecretBytes, ShareEpoch, Signed,
+    SigningIdentity, Stamp, Statement, TimeMs, cbor,
 };
 use quoin_policy::{Charter, Constitution, Ledger, Reservation, verify_genesis, verify_successor};
 use quoin_protocol::combine::{KeyPublic, verify_certificate};
 use quoin_protocol::{KeyShare, Roster};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What a node is rebuilt from.
@@ -32,6 +38,9 @@ pub struct Recovered {
     pub identity: Arc<SigningIdentity>,
     /// The genesis, pinned at `init`.
     pub genesis: Certificate<Charter>,
+    /// Charters after the genesis that the operator hands over, in order. Those that the journal
+    /// lacks are verified and journaled: this is how a node starts that the genesis does not name.
+    pub charters: Vec<Certificate<Charter>>,
     /// The lane that starts.
     pub lane: Lane,
     /// The journal's records with their times, oldest first.
@@ -53,9 +62,18 @@ pub enum RecoverError {
         /// Why.
         reason: String,
     },
-    /// The genesis names no node with this identity.
-    #[error("the genesis names no node with this identity")]
-    NotInGenesis,
+    /// No charter names a node with this identity.
+    #[error(
+        "no charter that this node knows names a node with its identity; a node that is new in a \
+         later charter needs the chain up to it (`quoin charter show --chain`)"
+    )]
+    NotNamed,
+    /// A charter names this identity at another index than before.
+    #[error("charter `{number}` names this identity at another index than an earlier one")]
+    Moved {
+        /// Its number.
+        number: u64,
+    },
     /// A journaled key has no sealed share, or another one than its record says.
     #[error("the share of key `{0}` is missing or damaged")]
     Share(KeyId),
@@ -76,18 +94,13 @@ impl Node {
                 number: 0,
                 reason: e.to_string(),
             })?;
-        let credential = from.identity.public();
-        let me = constitution
-            .charter()
-            .nodes
-            .iter()
-            .find(|n| n.credential == credential);
-        let me = me.map(|n| n.index).ok_or(RecoverError::NotInGenesis)?;
+        let me = own_index(&from)?;
         let bare = Roster {
             me,
             identity: Arc::clone(&from.identity),
             nodes: BTreeMap::new(),
         };
+        let roster = Arc::new(roster_of(&constitution, &bare));
         let mut node = Self {
             config: from.config,
             identity: from.identity,
@@ -100,7 +113,8 @@ impl Node {
             charter: from.genesis,
             charters: Vec::new(),
             counted: BTreeMap::new(),
-            roster: Arc::new(roster_of(&constitution, &bare)),
+            rosters: BTreeMap::from([(constitution.number(), Arc::clone(&roster))]),
+            roster,
             ledger: Ledger::new(),
             constitution,
             peers: Peers::default(),
@@ -108,7 +122,11 @@ impl Node {
             pools: Pools::default(),
             batches: Batches::default(),
             ceremonies: Ceremonies::default(),
+            handovers: Handovers::default(),
+            rotation: Rotation::default(),
             requests: BTreeMap::new(),
+            actions: Actions::default(),
+            backups: Backups::default(),
             strikes: Strikes::default(),
             waiting: BTreeMap::new(),
             last_ticket: Ticket(0),
@@ -120,11 +138,7 @@ impl Node {
             storage_failed: false,
             charter_forked: false,
         };
-        let mut shares = from.shares;
-        for (place, (at, record)) in from.records.into_iter().enumerate() {
-            node.last_time = node.last_time.max(at);
-            node.replay(place, record, &mut shares)?;
-        }
+        node.replay_all(from.records, &from.shares)?;
         node.strikes.settle_open_tries();
         node.restore_prepared();
         node.boot.generation = Generation(node.boot.generation.0.saturating_add(1));
@@ -138,18 +152,45 @@ impl Node {
             Record::Boot(boot),
             Vec::new(),
         ));
+        node.take_over(from.charters, effects)?;
+        if !node.is_member() {
+            let left = Alarm::LeftCharter(node.constitution.number());
+            effects.push(Effect::Alarm(left));
+        }
         Ok(node)
+    }
+
+    fn replay_all(
+        &mut self,
+        records: Vec<(TimeMs, Record)>,
+        shares: &BTreeMap<String, SecretBytes<32>>,
+    ) -> Result<(), RecoverError> {
+        let mut stored = BTreeSet::new();
+        for (place, (at, record)) in records.into_iter().enumerate() {
+            self.last_time = self.last_time.max(at);
+            if let Record::KeyPending(key) | Record::KeyRestored(key) = &record {
+                let public = cbor::decode::<KeyPublic>(&key.public.0, KeyPublic::BYTES_MAX);
+                let hash = public.map(|p| p.shares_hash()).unwrap_or_default();
+                stored.insert((key.key, hash));
+            }
+            self.replay(place, record, shares)?;
+        }
+        self.find_shares(&stored)
     }
 
     fn replay(
         &mut self,
         place: usize,
         record: Record,
-        shares: &mut BTreeMap<String, SecretBytes<32>>,
+        shares: &BTreeMap<String, SecretBytes<32>>,
     ) -> Result<(), RecoverError> {
         let bad = |what| RecoverError::Record(place, what);
         match record {
-            Record::Boot(boot) => self.boot.generation = self.boot.generation.max(boot.generation),
+            Record::Boot(boot) => {
+                // At its place in the journal, so that a later pardon covers what came before it.
+                self.strikes.settle_open_tries();
+                self.boot.generation = self.boot.generation.max(boot.generation);
+            }
             Record::Charter(bytes) => self.replay_charter(&bytes.0)?,
             Record::FirstSeen(seen) => {
                 let state = self.requests.entry(seen.request_id).or_default();
@@ -188,17 +229,57 @@ impl Node {
             Record::Fault(fault) => self.strikes.restore_fault(&fault),
             Record::TryOpen(record) => self.strikes.restore_open_try(&record),
             Record::TryClosed(session) => self.strikes.restore_closed_try(session),
-            Record::KeyPending(key) => self.replay_key(&key, shares)?,
-            Record::KeyActive { key, certificate } => {
-                self.replay_activation(key, &certificate.0)
-                    .ok_or(bad("key activation"))?;
-            }
             Record::Fenced(node) => self.peers.restore_fence(node),
             Record::CharterFork(_) => self.charter_forked = true,
             Record::Witness(bytes) => {
                 let beat = Signed::<Heartbeat>::from_bytes(&bytes.0).map_err(|_| bad("witness"))?;
                 self.peers.restore_witness(beat.unverified());
             }
+            of_keys => self.replay_of_keys(place, of_keys, shares)?,
+        }
+        Ok(())
+    }
+
+    /// Replays what concerns the life of a key, or of a node.
+    fn replay_of_keys(
+        &mut self,
+        place: usize,
+        record: Record,
+        shares: &BTreeMap<String, SecretBytes<32>>,
+    ) -> Result<(), RecoverError> {
+        let bad = |what| RecoverError::Record(place, what);
+        match record {
+            Record::KeyPending(key) => self.replay_key(&key, shares)?,
+            Record::KeyRestored(key) => self.replay_restored(&key, shares)?,
+            Record::KeyActive { key, certificate } => {
+                self.replay_activation(key, &certificate.0)
+                    .ok_or(bad("key activation"))?;
+            }
+            Record::EpochHeld(bytes) => {
+                // Of an epoch that has a successor by now, it says nothing any more.
+                let _ = self.replay_held(bytes.0);
+            }
+            Record::EpochErased { key, epoch } => {
+                self.replay_erased(key, epoch).ok_or(bad("erasure"))?;
+            }
+            Record::KeyLearned(bytes) => {
+                self.replay_learned(&bytes.0).ok_or(bad("learned key"))?;
+            }
+            Record::BackupWritten {
+                key, epoch, record, ..
+            } => {
+                self.backups.restore(key, record);
+                self.actions.backup_written(key, epoch);
+            }
+            Record::Abandoned(bytes) => {
+                self.restore_abandoned(bytes.0).ok_or(bad("abandonment"))?;
+            }
+            Record::KeyState(record) => self.replay_key_state(&record),
+            Record::NodeChanged(record) => self.replay_node_change(&record),
+            Record::ChangeStated { request, statement } => {
+                self.replay_statement(request, statement.0);
+            }
+            _ => return Err(bad("record")),
         }
         Ok(())
     }
@@ -221,6 +302,8 @@ impl Node {
         let state = self.rebind(&decision.stamp.0)?;
         state.decided = true;
         state.answered = !matches!(payload, Payload::CreateKey(_));
+        let not_after = state.not_after;
+        self.replay_permit(decision, not_after);
         Some(())
     }
 
@@ -238,18 +321,23 @@ impl Node {
         let signed = Signed::<Stamp>::from_bytes(&record.stamp.0).ok()?;
         let stamp = signed.unverified();
         let signature = finished::read_signature(&record.signature.0)?;
-        self.counted
-            .insert((signature.key, record.payload_hash), stamp.not_after);
+        let content = (
+            signature.key,
+            stamp.account.path.clone(),
+            record.payload_hash,
+        );
+        self.counted.insert(content, stamp.not_after);
         let state = self.bind(stamp);
         state.finished = Some(record.signature.0);
         Some(())
     }
 
-    /// A key whose share is stored; whether all have is for its activation to show.
+    /// An epoch whose share is stored; whether all have theirs is for its activation to show. The
+    /// share itself may be gone by now, erased or replaced: [`Self::find_shares`] sees to that.
     fn replay_key(
         &mut self,
         record: &KeyRecord,
-        shares: &mut BTreeMap<String, SecretBytes<32>>,
+        shares: &BTreeMap<String, SecretBytes<32>>,
     ) -> Result<(), RecoverError> {
         let damaged = || RecoverError::Share(record.key);
         let public: KeyPublic =
@@ -257,37 +345,86 @@ impl Node {
         let ours = public.key == record.key
             && public.cluster == self.cluster
             && record.boot.node == self.boot.node;
-        // A second record of one key id would let this node endorse two.
-        if !ours || self.keys.contains_key(&record.key) {
+        // A second record of one epoch would let this node endorse two, were it not allowed at this
+        // place of the journal.
+        if !ours || !self.may_store(&public) {
             return Err(damaged());
         }
-        let secret = shares
-            .remove(&share_label(record.key, public.epoch))
-            .ok_or_else(damaged)?;
-        let share = KeyShare {
-            public,
+        let label = share_label(record.key, public.epoch);
+        let share = shares.get(&label).map(|secret| KeyShare {
+            public: public.clone(),
             node: self.boot.node,
-            secret,
-        };
-        if !share.matches_public() {
-            return Err(damaged());
+            secret: secret.duplicate_secret(),
+        });
+        let pending = Pending::new(public, share.filter(KeyShare::matches_public));
+        match self.keys.get_mut(&record.key) {
+            Some(entry) => entry.next = Some(pending),
+            None => {
+                self.keys.insert(record.key, KeyEntry::born(pending));
+            }
         }
-        self.keys.insert(record.key, KeyEntry::pending(share));
         Ok(())
     }
 
-    /// A key that came into use: its certificate is that of the stored record, by all nodes of the
-    /// charter in force at this place of the journal.
+    /// An epoch that came into use: its certificate is that of the stored record, by all nodes of
+    /// the record's charter.
     fn replay_activation(&mut self, key: KeyId, certificate: &[u8]) -> Option<()> {
         let certificate = Certificate::<KeyPublic>::from_bytes(certificate).ok()?;
         let entry = self.keys.get_mut(&key)?;
-        if *certificate.unverified() != entry.share.public {
+        let pending = entry.next.as_ref()?;
+        if certificate.unverified() != pending.public() {
             return None;
         }
-        verify_certificate(&certificate, &self.roster.nodes).ok()?;
-        entry.certificate = certificate;
-        entry.active = true;
+        let roster = self.rosters.get(&pending.public().charter)?;
+        verify_certificate(&certificate, &roster.nodes).ok()?;
+        let pending = entry.next.take()?;
+        self.ceremonies.done.insert(pending.public().ceremony);
+        // Pools died with the boot: nothing of the epoch before is honoured.
+        let at = self.last_time;
+        entry.succeed(Epoch::new(certificate, pending.share), at, at);
         Some(())
+    }
+
+    fn replay_learned(&mut self, certificate: &[u8]) -> Option<()> {
+        let certificate = Certificate::<KeyPublic>::from_bytes(certificate).ok()?;
+        let roster = self.rosters.get(&certificate.unverified().charter)?;
+        verify_certificate(&certificate, &roster.nodes).ok()?;
+        self.adopt_learned(certificate, self.last_time);
+        Some(())
+    }
+
+    fn replay_held(&mut self, bytes: Vec<u8>) -> Option<()> {
+        let signed = Signed::<EpochHeld>::from_bytes(&bytes).ok()?;
+        let held = signed.unverified();
+        let entry = self.keys.get_mut(&held.key)?;
+        if entry.current.as_ref()?.hash == held.record {
+            entry.held.insert(held.boot.node, bytes);
+        }
+        Some(())
+    }
+
+    fn replay_erased(&mut self, key: KeyId, epoch: ShareEpoch) -> Option<()> {
+        let entry = self.keys.get_mut(&key)?;
+        let before = entry.retiring.len();
+        entry.retiring.retain(|r| r.epoch.number() != epoch);
+        entry.erased.push(epoch);
+        (entry.retiring.len() < before).then_some(())
+    }
+
+    /// Every share that this node stored, and neither erased nor replaced, must be there.
+    fn find_shares(&self, stored: &BTreeSet<(KeyId, [u8; 32])>) -> Result<(), RecoverError> {
+        for (key, entry) in &self.keys {
+            let pending = entry.next.iter().map(|p| (p.hash, &p.share));
+            let current = entry.current.iter();
+            let certified = current.chain(entry.retiring.iter().map(|r| &r.epoch));
+            let all = certified.map(|e| (e.hash, &e.share)).chain(pending);
+            let mut lost =
+                all.filter(|(hash, share)| share.is_none() && stored.contains(&(*key, *hash)));
+            if entry.state != KeyState::Destroyed && lost.next().is_some() {
+                return Err(RecoverError::Share(*key));
+            }
+        }
+        Ok(())
     }
 }
 

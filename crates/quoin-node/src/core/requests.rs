@@ -6,6 +6,7 @@
 
 use super::ceremonies::key_id;
 use super::config::OUTCOME_MS;
+use super::keys::KeyEntry;
 use super::record::{Consumed, Decision, Denied, FirstSeen};
 use super::{Continuation, Node, Peer, REQUESTS_MAX, Record, Turn};
 use quoin_api::Frame;
@@ -18,14 +19,15 @@ use quoin_core::cbor::{self, Version};
 use quoin_core::error::Class;
 use quoin_core::payload::{CreateKey, PAYLOAD_BYTES_MAX};
 use quoin_core::{
-    Action, Address, CeremonyId, CustodyMethod, KeyId, NodeIndex, Payload, Purpose, Rejection,
-    RequestBinding, RequestId, Scheme, Signed, SignerSet, Stamp, TimeMs,
+    Action, Address, CeremonyId, CharterHash, CustodyMethod, DerivationPath, KeyId, KeyState,
+    NodeIndex, Payload, PresignatureId, Purpose, Rejection, RequestBinding, RequestId, RuleId,
+    Scheme, Signed, SignerSet, Stamp, TimeMs,
 };
 use quoin_policy::{Approval, Judgement, KeyFacts, Warrant};
-use quoin_protocol::combine::KeyPublic;
+use quoin_protocol::Binding;
+use quoin_protocol::combine::{KeyPublic, derive};
 use quoin_protocol::presign::Presignature;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 /// The account that key ceremonies are judged for: the cluster itself.
 pub const CLUSTER_ACCOUNT: &str = "cluster";
@@ -53,8 +55,33 @@ pub(super) struct PendingSign {
     attempt: u64,
     warrant: Warrant,
     /// `None` for a local key.
-    material: Option<(Presignature, SignerSet)>,
+    presignature: Option<Presignature>,
     key: KeyId,
+    /// Of a treasury key: to what the presignature is bound.
+    binding: Option<Binding>,
+}
+
+impl PendingSign {
+    pub(super) fn into_parts(self) -> (To, RequestId, Warrant, Option<Presignature>) {
+        let request_id = self.warrant.request_id();
+        let to = To(self.peer, self.attempt);
+        (to, request_id, self.warrant, self.presignature)
+    }
+}
+
+/// Whom a reply goes to, and the attempt that it answers.
+pub(super) struct To(pub(super) Peer, pub(super) u64);
+
+/// What one answer says and another does not.
+pub(super) struct Partial {
+    pub(super) request_id: RequestId,
+    pub(super) key: KeyId,
+    pub(super) set: Option<SignerSet>,
+    pub(super) presignature: Option<PresignatureId>,
+    pub(super) view: [u8; 32],
+    pub(super) body: Vec<u8>,
+    pub(super) charter: CharterHash,
+    pub(super) rules: Vec<RuleId>,
 }
 
 /// A request whose stamp and payload belong together.
@@ -118,7 +145,7 @@ impl Node {
         if let (Some(key), Some(hint), false) =
             (key, &frame.signing, matches!(reply, Reply::Unavailable(_)))
         {
-            drop(self.pools.take(key, &hint.set, &hint.presignature));
+            self.pools.discard(key, &hint.set, &hint.presignature);
         }
     }
 
@@ -166,7 +193,7 @@ impl Node {
         Ok(Admitted { signed, payload })
     }
 
-    fn consider(
+    pub(super) fn consider(
         &mut self,
         turn: &mut Turn<'_>,
         peer: &Peer,
@@ -175,6 +202,9 @@ impl Node {
     ) -> Result<(), Reply> {
         let stamp = admitted.stamp().clone();
         self.known_outcome(&stamp)?;
+        if let Some(outcome) = self.change_outcome(peer, frame.attempt, stamp.request_id) {
+            return outcome;
+        }
         if stamp.not_after <= turn.now {
             return Err(rejected(Rejection::caller(
                 "stamp.not_after",
@@ -188,6 +218,14 @@ impl Node {
             (Payload::CreateKey(create), _) => {
                 let create = create.clone();
                 self.consider_ceremony(turn, peer, frame, admitted, create)
+            }
+            (Payload::ChangeKey(wish), _) => {
+                let wish = wish.clone();
+                self.consider_key_change(turn, peer, frame, admitted, &wish)
+            }
+            (Payload::ChangeNode(wish), _) => {
+                let wish = *wish;
+                self.consider_node_change(turn, peer, frame, admitted, wish)
             }
             (_, hint) => {
                 let hint = hint.clone();
@@ -238,17 +276,20 @@ impl Node {
         hint: Option<&SigningHint>,
     ) -> Result<(), Reply> {
         let stamp = admitted.stamp().clone();
-        let entry = stamp
-            .key
-            .and_then(|k| self.keys.get(&k))
-            .filter(|e| e.active);
-        let entry = entry.ok_or(Reply::Unavailable(Unavailable::UnknownKey))?;
-        let facts = key_facts(&entry.share.public);
-        let local = entry.share.public.threshold == 1;
+        let entry = stamp.key.and_then(|k| self.keys.get(&k));
+        if let Some(why) = entry.and_then(KeyEntry::not_in_use) {
+            return Err(Reply::Unavailable(why));
+        }
+        let serving = entry.and_then(|e| e.serving().map(|epoch| (e, epoch)));
+        let unknown = Reply::Unavailable(Unavailable::UnknownKey);
+        let (entry, epoch) = serving.ok_or(unknown.clone())?;
+        let public = epoch.public();
+        let facts = key_facts(public, &stamp.account.path, entry.state);
+        let local = public.threshold == 1;
         // Every node has a local key, but one alone serves it, or each would spend its own part.
-        let holder = entry.share.public.public_shares.first().map(|s| s.node);
+        let holder = public.public_shares.first().map(|s| s.node);
         if local && holder != Some(self.me()) {
-            return Err(Reply::Unavailable(Unavailable::UnknownKey));
+            return Err(unknown);
         }
         method_fits(stamp.custody, local, hint)?;
         if let Some(why) = self.unavailable_for(facts.purpose, turn.now) {
@@ -256,31 +297,32 @@ impl Node {
         }
         let decoded = quoin_chain::decode(&admitted.payload, &stamp.account, facts.scheme)
             .map_err(rejected)?;
-        let gone = Reply::Unavailable(Unavailable::PresignatureGone);
-        if hint.is_some_and(|h| !self.pools.has(facts.id, &h.set, &h.presignature)) {
-            return Err(gone);
+        if let Some(opening) = self.opening_again(stamp.request_id, hint, turn.now) {
+            return Err(opening);
         }
+        let pool = hint.map(|h| self.pool_of_hint(facts.id, h, turn.now));
+        let pool = pool.transpose()?;
         let warrant = self.judge(turn, frame, &admitted, decoded, Some(&facts))?;
-        let material = match hint {
+        let presignature = match pool.zip(hint) {
             None => None,
-            Some(h) => {
-                let taken = self
-                    .pools
-                    .take(facts.id, &h.set, &h.presignature)
-                    .ok_or(gone)?;
-                Some((taken, h.set.clone()))
+            Some((pool, h)) => {
+                let gone = Reply::Unavailable(Unavailable::PresignatureGone);
+                Some(self.pools.take(&pool, &h.presignature).ok_or(gone)?)
             }
         };
+        let binding = self.binding_to_record(&warrant, presignature.as_ref(), facts.id)?;
         let record = self.decision(frame, &stamp, &warrant, hint);
-        let ticket = self.persist(turn, record);
+        let ticket = self.persist(turn, record.bound_to(binding.clone()));
         let pending = PendingSign {
             peer: peer.clone(),
             attempt: frame.attempt,
             warrant,
-            material,
+            presignature,
             key: facts.id,
+            binding,
         };
-        self.after(ticket, Continuation::Sign(Box::new(pending)));
+        if pending.binding.is_some() { self.answer(turn, pending); } else {
+        self.after(ticket, Continuation::Sign(Box::new(pending))); }
         Ok(())
     }
 
@@ -295,8 +337,8 @@ impl Node {
         let stamp = admitted.stamp().clone();
         let id = key_id(self.cluster, stamp.request_id);
         if let Some(entry) = self.keys.get(&id) {
-            if entry.active {
-                return Err(Reply::CeremonyDone(entry.certificate.to_bytes()));
+            if let Some(epoch) = &entry.current {
+                return Err(Reply::CeremonyDone(epoch.certificate.to_bytes()));
             }
             self.ceremony_asked(stamp.request_id, peer.clone(), frame.attempt);
             return Err(Reply::CeremonyStarted(CeremonyId(stamp.request_id.0)));
@@ -316,10 +358,9 @@ impl Node {
             let message = "the model scheme exists only in the simulator";
             return Err(rejected(Rejection::caller("payload.scheme", message)));
         }
-        if create.purpose == Purpose::Treasury {
-            // A treasury key that signed in one round would promise less than its name does.
-            let message = "treasury keys sign in two rounds, which this version does not have \
-                           yet; make a `trading` key, with rules that ask for approvals";
+        if create.purpose == Purpose::Treasury && stamp.custody == CustodyMethod::Local {
+            // One machine has nobody whose word binds what it signs, so its name would be a lie.
+            let message = "a treasury key is a threshold key: its signers bind each other";
             return Err(rejected(Rejection::caller("payload.purpose", message)));
         }
         if stamp.custody == CustodyMethod::Local && create.scheme != Scheme::Ecdsa {
@@ -348,7 +389,7 @@ impl Node {
     }
 
     /// Judges: a warrant, or what to reply.
-    fn judge(
+    pub(super) fn judge(
         &mut self,
         turn: &mut Turn<'_>,
         frame: &RequestFrame,
@@ -453,7 +494,7 @@ impl Node {
     }
 
     /// The record of a permit: the whole decision the first time, the consumption alone later.
-    fn decision(
+    pub(super) fn decision(
         &mut self,
         frame: &RequestFrame,
         stamp: &Stamp,
@@ -471,6 +512,7 @@ impl Node {
                 presignature,
                 set,
                 reservation: Opaque(cbor::encode(warrant.reservation())),
+                binding: None,
             });
         }
         Record::Decision(Box::new(Decision {
@@ -483,59 +525,84 @@ impl Node {
             reservation: Opaque(cbor::encode(warrant.reservation())),
             presignature,
             set,
+            binding: None,
         }))
     }
 
     /// Makes and sends the partial signature; the record of it is durable.
     pub(super) fn answer(&mut self, turn: &mut Turn<'_>, pending: PendingSign) {
-        let PendingSign {
-            peer,
-            attempt,
-            warrant,
-            material,
-            key,
-        } = pending;
-        let Some(entry) = self.keys.get(&key) else {
+        // A presignature signs with the share of its own epoch, which may have a successor by now.
+        let key = pending.key;
+        let epoch = pending.presignature.as_ref().map(|p| p.header().epoch);
+        let Some(share) = self.keys.get(&key).and_then(|e| e.share_of(epoch)) else {
             return;
         };
-        let share = Arc::clone(&entry.share);
-        let (request_id, rules) = (warrant.request_id(), warrant.rules().to_vec());
-        let charter_hash = warrant.charter();
-        let made = match material {
-            Some((presignature, set)) => {
-                let id = presignature.id();
-                quoin_protocol::sign(warrant, presignature, &share).map(|signed| {
-                    (
-                        Some(set),
-                        Some(id),
-                        signed.partial.view,
-                        signed.partial.body,
-                    )
-                })
-            }
+        // The key may have gone out of use while the record was written: nothing leaves after that.
+        if let Some(why) = self.keys.get(&key).and_then(KeyEntry::not_in_use) {
+            let (to, request_id, ..) = pending.into_parts();
+            return self.reply_to(turn, to, request_id, Reply::Unavailable(why));
+        }
+        if let Some(binding) = pending.binding.clone() {
+            return self.open(turn, pending, &binding, &share);
+        }
+        let (to, request_id, warrant, presignature) = pending.into_parts();
+        let (rules, charter) = (warrant.rules().to_vec(), warrant.charter());
+        let made = match presignature {
+            Some(presignature) => quoin_protocol::sign(warrant, presignature, &share).map(|s| {
+                (
+                    Some(s.set),
+                    Some(s.presignature),
+                    s.partial.view,
+                    s.partial.body,
+                )
+            }),
             None => quoin_protocol::sign_local(warrant, &share)
                 .map(|signature| (None, None, [0; 32], signature.to_vec())),
         };
-        let Ok((set, presignature, view, partial)) = made else {
+        let Ok((set, presignature, view, body)) = made else {
             let gone = Reply::Unavailable(Unavailable::PresignatureGone);
-            return self.reply(turn, peer, attempt, request_id, gone);
+            return self.reply_to(turn, to, request_id, gone);
         };
-        let answer = Answer {
-            version: Version,
-            cluster: self.cluster,
-            boot: self.boot,
+        let answer = self.state_answer(Partial {
             request_id,
             key,
             set,
             presignature,
             view,
-            partial,
-            charter_hash,
+            body,
+            charter,
             rules,
+        });
+        self.reply_to(turn, to, request_id, answer);
+    }
+
+    /// A partial signature as this node's statement.
+    pub(super) fn state_answer(&self, partial: Partial) -> Reply {
+        let answer = Answer {
+            version: Version,
+            cluster: self.cluster,
+            boot: self.boot,
+            request_id: partial.request_id,
+            key: partial.key,
+            set: partial.set,
+            presignature: partial.presignature,
+            view: partial.view,
+            partial: partial.body,
+            charter_hash: partial.charter,
+            rules: partial.rules,
             head: self.head,
         };
-        let bytes = Signed::sign(answer, &self.identity).to_bytes();
-        self.reply(turn, peer, attempt, request_id, Reply::Answer(bytes));
+        Reply::Answer(Signed::sign(answer, &self.identity).to_bytes())
+    }
+
+    pub(super) fn reply_to(
+        &mut self,
+        turn: &mut Turn<'_>,
+        to: To,
+        request_id: RequestId,
+        reply: Reply,
+    ) {
+        self.reply(turn, to.0, to.1, request_id, reply);
     }
 }
 
@@ -557,43 +624,45 @@ fn method_fits(
     }
 }
 
-/// What the policy engine is told of a key.
-pub(super) fn key_facts(public: &KeyPublic) -> KeyFacts {
+/// What the policy engine is told of a key whose child at `path` a stamp names.
+pub(super) fn key_facts(public: &KeyPublic, path: &DerivationPath, state: KeyState) -> KeyFacts {
+    // Every node has a local key, and one serves it.
+    let holders = match public.threshold {
+        1 => 1,
+        _ => u8::try_from(public.public_shares.len()).unwrap_or(u8::MAX),
+    };
     KeyFacts {
         id: public.key,
         name: public.name.clone(),
         purpose: public.purpose,
         scheme: public.scheme,
-        addresses: key_addresses(public),
+        addresses: key_addresses(public, path),
+        threshold: public.threshold,
+        holders,
+        state,
     }
 }
 
-/// Every address at which a key is an account: its address on its chains, and its id, which is its
-/// account on Quoin itself.
+/// Every address at which a key's child at `path` is an account: its address on its chains, and on
+/// Quoin itself the key's id followed by the path's levels. None where there is no such child.
+///
+/// # Security
+/// These are the child's own addresses only. A stamp that names one account and the path of
+/// another is refused, because its account is not among them.
 #[must_use]
-pub fn key_addresses(public: &KeyPublic) -> Vec<Address> {
-    let output_key = match public.scheme {
-        Scheme::Taproot => public
-            .public_key
-            .as_slice()
-            .try_into()
-            .ok()
-            .and_then(|key| quoin_protocol::schnorr::taproot_output_key(key).ok()),
-        _ => None,
+pub fn key_addresses(public: &KeyPublic, path: &DerivationPath) -> Vec<Address> {
+    let shown = derive(public, path).and_then(|child| child.shown_key());
+    let Ok(shown) = shown else {
+        return Vec::new();
     };
-    let shown = output_key
-        .as_ref()
-        .map_or(public.public_key.as_slice(), |key| key.as_slice());
     // An EVM address is the same on every EVM chain, so one chain's will do.
-    let on_chains = quoin_chain::addresses(public.scheme, shown, &[1]).unwrap_or_default();
-    let texts = on_chains
-        .into_iter()
-        .map(|a| a.address)
-        .chain([public.key.to_string()]);
+    let on_chains = quoin_chain::addresses(public.scheme, &shown, &[1]).unwrap_or_default();
+    let on_quoin = format!("{}{}", public.key, path.suffix());
+    let texts = on_chains.into_iter().map(|a| a.address).chain([on_quoin]);
     texts.filter_map(|text| text.parse().ok()).collect()
 }
 
-fn rejected(rejection: Rejection) -> Reply {
+pub(super) fn rejected(rejection: Rejection) -> Reply {
     Reply::Rejected(Refusal {
         field: clipped(rejection.field.into_owned(), 200),
         message: clipped(rejection.message, 1_000),

@@ -23,6 +23,8 @@ pub(super) struct Strikes {
     open_tries: BTreeMap<SessionId, TryRecord>,
     /// Tries that a crash left open, by the peer that they were about.
     unfinished: BTreeMap<NodeIndex, Vec<TimeMs>>,
+    /// How many strikes the operators have pardoned, by peer: the rule counts them no longer.
+    pardoned: BTreeMap<NodeIndex, u64>,
 }
 
 impl Strikes {
@@ -45,6 +47,35 @@ impl Strikes {
             recent.count() >= OPEN_TRIES_MAX
         });
         struck || backing_off || unfinished
+    }
+
+    /// Lifts a peer's quarantine: what was written against it stays in the count, and the rule begins
+    /// anew.
+    pub(super) fn pardon(&mut self, peer: NodeIndex) {
+        let strikes = self.class_one.remove(&peer).unwrap_or_default().len() as u64;
+        let pardoned = self.pardoned.entry(peer).or_default();
+        *pardoned = pardoned.saturating_add(strikes);
+        self.public.remove(&peer);
+        self.unfinished.remove(&peer);
+    }
+
+    /// How many strikes were ever written against a peer.
+    pub(super) fn ever(&self, peer: NodeIndex) -> u64 {
+        let standing = self
+            .class_one
+            .get(&peer)
+            .map_or(0, |times| times.len() as u64);
+        let pardoned = self.pardoned.get(&peer).copied().unwrap_or_default();
+        standing.saturating_add(pardoned)
+    }
+
+    /// Forgets what was written against an identity that is no longer in the charter; another one
+    /// may come at its index.
+    pub(super) fn forget(&mut self, peer: NodeIndex) {
+        self.class_one.remove(&peer);
+        self.public.remove(&peer);
+        self.unfinished.remove(&peer);
+        self.pardoned.remove(&peer);
     }
 
     pub(super) fn restore_fault(&mut self, fault: &FaultRecord) {

@@ -3,14 +3,15 @@
 //! | part | how |
 //! |---|---|
 //! | data key | 32 fresh random bytes for each seal |
-//! | wrapped key | XChaCha20-Poly1305 of the data key under the master key |
+//! | wrapped key | what the sealer makes of the data key; a file's master key: nonce and XChaCha20-Poly1305 |
+//! | its place | `tagged(SEAL; "key", master key's fingerprint, label, aad)` |
 //! | ciphertext | XChaCha20-Poly1305 of the secret under the data key |
-//! | associated data of both | `tagged(SEAL; part, master key's fingerprint, label, aad)` |
+//! | its associated data | `tagged(SEAL; "secret", label, aad)`: no master key, so that re-wrapping leaves it |
 //!
 //! Nonces are random: 24 bytes are long enough for that. Who loses the wrapped key loses the secret:
 //! an epoch's share is erased with its row, whatever has become of the ciphertext.
 
-use super::SealError;
+use super::{Fingerprint, SealError, Sealer};
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use minicbor::{Decode, Encode};
@@ -31,24 +32,19 @@ pub const ENVELOPE_BYTES_MAX: usize = SECRET_BYTES_MAX + LABEL_BYTES_MAX + 512;
 
 const NONCE_BYTES: usize = 24;
 
-/// Which master key: enough to tell keys apart, and it reveals nothing about them.
-pub(super) type Fingerprint = [u8; 8];
-
 #[derive(Encode, Decode)]
 struct Envelope {
     #[n(0)]
-    version: Version<1>,
+    version: Version<2>,
     #[cbor(n(1), with = "minicbor::bytes")]
     master: Fingerprint,
     #[n(2)]
     label: String,
     #[cbor(n(3), with = "minicbor::bytes")]
-    key_nonce: [u8; NONCE_BYTES],
-    #[cbor(n(4), with = "minicbor::bytes")]
     wrapped_key: Vec<u8>,
-    #[cbor(n(5), with = "minicbor::bytes")]
+    #[cbor(n(4), with = "minicbor::bytes")]
     nonce: [u8; NONCE_BYTES],
-    #[cbor(n(6), with = "minicbor::bytes")]
+    #[cbor(n(5), with = "minicbor::bytes")]
     ciphertext: Vec<u8>,
 }
 
@@ -60,57 +56,84 @@ pub(super) fn fingerprint(master: &SecretBytes<32>) -> Fingerprint {
     fingerprint
 }
 
-/// Seals `secret` under `master`.
-pub(super) fn seal(
-    master: &SecretBytes<32>,
+/// Seals `secret` under a fresh data key that `sealer` wraps.
+pub(super) fn seal<S: Sealer + ?Sized>(
+    sealer: &S,
     label: &str,
     aad: &[u8],
     secret: &[u8],
 ) -> Result<Vec<u8>, SealError> {
     limit("a secret", secret.len(), SECRET_BYTES_MAX)?;
     limit("a label", label.len(), LABEL_BYTES_MAX)?;
-    let id = fingerprint(master);
     let mut data_key = Zeroizing::new([0u8; 32]);
     fill(data_key.as_mut_slice())?;
     let data_key = SecretBytes::take(&mut data_key);
-    let (key_nonce, nonce) = (nonce()?, nonce()?);
+    let (master, nonce) = (sealer.fingerprint(), nonce()?);
     let envelope = Envelope {
         version: Version,
-        master: id,
+        master,
         label: label.to_owned(),
-        key_nonce,
-        wrapped_key: encrypt(
-            master,
-            &key_nonce,
-            data_key.expose(),
-            &bound(b"key", &id, label, aad),
-        )?,
+        wrapped_key: sealer.wrap(&key_place(&master, label, aad), &data_key)?,
         nonce,
-        ciphertext: encrypt(
-            &data_key,
-            &nonce,
-            secret,
-            &bound(b"secret", &id, label, aad),
-        )?,
+        ciphertext: encrypt(&data_key, &nonce, secret, &secret_place(label, aad))?,
     };
     Ok(cbor::encode(&envelope))
 }
 
 /// Opens what [`seal`] made.
-pub(super) fn open(
-    master: &SecretBytes<32>,
+pub(super) fn open<S: Sealer + ?Sized>(
+    sealer: &S,
     label: &str,
     aad: &[u8],
     sealed: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, SealError> {
-    let envelope: Envelope = cbor::decode(sealed, ENVELOPE_BYTES_MAX)
-        .map_err(|e| SealError::Malformed(e.to_string()))?;
+    let (envelope, data_key) = data_key(sealer, label, aad, sealed)?;
+    let place = secret_place(label, aad);
+    decrypt(&data_key, &envelope.nonce, &envelope.ciphertext, &place)
+        .ok_or_else(|| SealError::Broken(label.to_owned()))
+}
+
+/// Moves the data key of `sealed` from one master key to another.
+pub(super) fn rewrap<S: Sealer + ?Sized>(
+    from: &dyn Sealer,
+    to: &S,
+    label: &str,
+    aad: &[u8],
+    sealed: &[u8],
+) -> Result<Vec<u8>, SealError> {
+    let (mut envelope, data_key) = data_key(from, label, aad, sealed)?;
+    envelope.master = to.fingerprint();
+    envelope.wrapped_key = to.wrap(&key_place(&envelope.master, label, aad), &data_key)?;
+    Ok(cbor::encode(&envelope))
+}
+
+/// The fingerprint of the master key that sealed this.
+///
+/// # Errors
+/// When it is not a sealed secret.
+pub fn sealed_by(sealed: &[u8]) -> Result<Fingerprint, SealError> {
+    Ok(read(sealed)?.master)
+}
+
+fn read(sealed: &[u8]) -> Result<Envelope, SealError> {
+    let read: Result<Envelope, _> = cbor::decode(sealed, ENVELOPE_BYTES_MAX);
+    read.map_err(|e| SealError::Malformed(e.to_string()))
+}
+
+/// Reads an envelope that must be of `label` and by `sealer`, and unwraps its data key.
+fn data_key<S: Sealer + ?Sized>(
+    sealer: &S,
+    label: &str,
+    aad: &[u8],
+    sealed: &[u8],
+) -> Result<(Envelope, SecretBytes<32>), SealError> {
+    let envelope = read(sealed)?;
     limit("a label", envelope.label.len(), LABEL_BYTES_MAX)?;
-    let id = fingerprint(master);
-    if envelope.master != id {
+    let ours = sealer.fingerprint();
+    if envelope.master != ours {
         return Err(SealError::OtherMasterKey {
             found: hex::encode(envelope.master),
-            ours: hex::encode(id),
+            ours: hex::encode(ours),
         });
     }
     if envelope.label != label {
@@ -119,31 +142,44 @@ pub(super) fn open(
             found: envelope.label,
         });
     }
-    let broken = || SealError::Broken(label.to_owned());
-    let bound_key = bound(b"key", &id, label, aad);
-    let data_key = decrypt(
-        master,
-        &envelope.key_nonce,
-        &envelope.wrapped_key,
-        &bound_key,
-    );
-    let data_key = data_key.ok_or_else(broken)?;
-    let mut raw = Zeroizing::new([0u8; 32]);
-    raw.copy_from_slice(data_key.first_chunk::<32>().ok_or_else(broken)?);
-    let data_key = SecretBytes::take(&mut raw);
-    let bound_secret = bound(b"secret", &id, label, aad);
-    decrypt(
-        &data_key,
-        &envelope.nonce,
-        &envelope.ciphertext,
-        &bound_secret,
-    )
-    .ok_or_else(broken)
+    let place = key_place(&ours, label, aad);
+    let data_key = sealer.unwrap(&place, &envelope.wrapped_key)?;
+    let data_key = data_key.ok_or_else(|| SealError::Broken(label.to_owned()))?;
+    Ok((envelope, data_key))
 }
 
-/// What a ciphertext belongs to.
-fn bound(part: &[u8], master: &Fingerprint, label: &str, aad: &[u8]) -> [u8; 32] {
-    tagged(tags::SEAL, &[part, master, label.as_bytes(), aad])
+/// Where a data key belongs.
+fn key_place(master: &Fingerprint, label: &str, aad: &[u8]) -> [u8; 32] {
+    tagged(tags::SEAL, &[b"key", master, label.as_bytes(), aad])
+}
+
+/// Where a ciphertext belongs.
+fn secret_place(label: &str, aad: &[u8]) -> [u8; 32] {
+    tagged(tags::SEAL, &[b"secret", label.as_bytes(), aad])
+}
+
+/// A data key under a master key that is in memory: nonce and ciphertext.
+pub(super) fn wrap_with(
+    master: &SecretBytes<32>,
+    place: &[u8; 32],
+    data_key: &SecretBytes<32>,
+) -> Result<Vec<u8>, SealError> {
+    let nonce = nonce()?;
+    let sealed = encrypt(master, &nonce, data_key.expose(), place)?;
+    Ok([nonce.as_slice(), &sealed].concat())
+}
+
+/// What [`wrap_with`] made; `None` when anything differs.
+pub(super) fn unwrap_with(
+    master: &SecretBytes<32>,
+    place: &[u8; 32],
+    wrapped: &[u8],
+) -> Option<SecretBytes<32>> {
+    let (nonce, sealed) = wrapped.split_first_chunk::<NONCE_BYTES>()?;
+    let plain = decrypt(master, nonce, sealed, place)?;
+    let mut raw = Zeroizing::new([0u8; 32]);
+    raw.copy_from_slice(plain.as_slice().get(..32).filter(|_| plain.len() == 32)?);
+    Some(SecretBytes::take(&mut raw))
 }
 
 /// XChaCha20-Poly1305.

@@ -3,7 +3,7 @@
 
 use super::envelope::{self, fill, fingerprint};
 use super::passphrase::{self, KdfParams, PassphraseSource};
-use super::{SealError, Sealer};
+use super::{Fingerprint, SealError, Sealer};
 use quoin_core::SecretBytes;
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -70,32 +70,42 @@ impl FileSealer {
         let master = passphrase::unwrap(&path.display().to_string(), &header, source)?;
         Ok(Self { master })
     }
+}
 
-    /// Tells master keys apart, in logs and inventories; it reveals nothing of the key.
-    #[must_use]
-    pub fn fingerprint(&self) -> String {
-        hex::encode(fingerprint(&self.master))
+#[cfg(test)]
+impl FileSealer {
+    /// A sealer with this master key.
+    pub(super) fn of_bytes(mut bytes: [u8; KEY_BYTES]) -> Self {
+        let master = SecretBytes::take(&mut bytes);
+        Self { master }
     }
 }
 
 impl Sealer for FileSealer {
-    fn seal(&self, label: &str, aad: &[u8], secret: &[u8]) -> Result<Vec<u8>, SealError> {
-        envelope::seal(&self.master, label, aad, secret)
+    fn fingerprint(&self) -> Fingerprint {
+        fingerprint(&self.master)
     }
 
-    fn open(
+    fn wrap(&self, place: &[u8; 32], data_key: &SecretBytes<32>) -> Result<Vec<u8>, SealError> {
+        envelope::wrap_with(&self.master, place, data_key)
+    }
+
+    fn unwrap(
         &self,
-        label: &str,
-        aad: &[u8],
-        sealed: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, SealError> {
-        envelope::open(&self.master, label, aad, sealed)
+        place: &[u8; 32],
+        wrapped: &[u8],
+    ) -> Result<Option<SecretBytes<32>>, SealError> {
+        Ok(envelope::unwrap_with(&self.master, place, wrapped))
     }
 }
 
 impl std::fmt::Debug for FileSealer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "FileSealer({}, <redacted>)", self.fingerprint())
+        write!(
+            f,
+            "FileSealer({}, <redacted>)",
+            hex::encode(self.fingerprint())
+        )
     }
 }
 

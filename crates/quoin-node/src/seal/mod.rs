@@ -12,14 +12,41 @@ mod passphrase;
 #[cfg(test)]
 mod tests;
 
-pub use envelope::{ENVELOPE_BYTES_MAX, SECRET_BYTES_MAX};
+pub use envelope::{ENVELOPE_BYTES_MAX, SECRET_BYTES_MAX, sealed_by};
 pub use file::FileSealer;
 pub use passphrase::{KdfParams, PASSPHRASE_BYTES_MIN, PassphraseSource};
 
+use quoin_core::SecretBytes;
 use zeroize::Zeroizing;
 
-/// Seals secrets and opens them again.
+/// Which master key: enough to tell keys apart, and it reveals nothing about them.
+pub type Fingerprint = [u8; 8];
+
+/// Keeps a master key and wraps data keys with it.
+///
+/// This is all that a TPM or an HSM has to do: each secret is sealed under a data key of its own,
+/// here in the process, and only that data key goes through the door. To move to another master
+/// key therefore needs no secret, only its wrapped data key ([`Sealer::rewrap`]).
 pub trait Sealer: Send + Sync {
+    /// Which master key this is.
+    fn fingerprint(&self) -> Fingerprint;
+
+    /// Wraps a data key; `place` says where it belongs and must be the same at unwrapping.
+    ///
+    /// # Errors
+    /// When the door refuses, or there is no entropy.
+    fn wrap(&self, place: &[u8; 32], data_key: &SecretBytes<32>) -> Result<Vec<u8>, SealError>;
+
+    /// Unwraps a data key; `None` when it was wrapped elsewhere, for another place, or changed.
+    ///
+    /// # Errors
+    /// When the door refuses.
+    fn unwrap(
+        &self,
+        place: &[u8; 32],
+        wrapped: &[u8],
+    ) -> Result<Option<SecretBytes<32>>, SealError>;
+
     /// Seals `secret` under a fresh data key of its own.
     ///
     /// `label` says what is sealed, such as `share/<key>/<epoch>`, and is readable in the result;
@@ -27,14 +54,37 @@ pub trait Sealer: Send + Sync {
     ///
     /// # Errors
     /// When the secret or the label is too long, or there is no entropy.
-    fn seal(&self, label: &str, aad: &[u8], secret: &[u8]) -> Result<Vec<u8>, SealError>;
+    fn seal(&self, label: &str, aad: &[u8], secret: &[u8]) -> Result<Vec<u8>, SealError> {
+        envelope::seal(self, label, aad, secret)
+    }
 
     /// Opens what [`Sealer::seal`] made with the same label and `aad`.
     ///
     /// # Errors
     /// When anything differs. The error says what, and holds nothing of the secret.
-    fn open(&self, label: &str, aad: &[u8], sealed: &[u8])
-    -> Result<Zeroizing<Vec<u8>>, SealError>;
+    fn open(
+        &self,
+        label: &str,
+        aad: &[u8],
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, SealError> {
+        envelope::open(self, label, aad, sealed)
+    }
+
+    /// Wraps the data key of what another master key sealed with this one. The secret itself is
+    /// neither decrypted nor encrypted again.
+    ///
+    /// # Errors
+    /// When `sealed` was not made by `from` with the same label and `aad`.
+    fn rewrap(
+        &self,
+        from: &dyn Sealer,
+        label: &str,
+        aad: &[u8],
+        sealed: &[u8],
+    ) -> Result<Vec<u8>, SealError> {
+        envelope::rewrap(from, self, label, aad, sealed)
+    }
 }
 
 /// Why something cannot be sealed or opened.

@@ -1,9 +1,9 @@
 //! What a seal keeps, and each way in which it refuses to open.
 
-use super::envelope::{SECRET_BYTES_MAX, fingerprint, seal};
+use super::envelope::SECRET_BYTES_MAX;
+use super::sealed_by;
 use super::{FileSealer, KdfParams, PassphraseSource, SealError, Sealer};
 use proptest::prelude::*;
-use quoin_core::SecretBytes;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 use zeroize::Zeroizing;
@@ -236,41 +236,63 @@ fn debug_shows_a_fingerprint_and_no_key() {
     let text = format!("{sealer:?}");
     assert_eq!(
         text,
-        format!("FileSealer({}, <redacted>)", sealer.fingerprint())
+        format!(
+            "FileSealer({}, <redacted>)",
+            hex::encode(sealer.fingerprint())
+        )
     );
 }
 
 #[test]
 fn the_form_of_an_envelope_is_pinned() {
-    let master = SecretBytes::take(&mut [7u8; 32]);
-    assert_eq!(hex::encode(fingerprint(&master)), "96ddd4b639b0238a");
-    let sealed = seal(&master, "l", b"", b"12345").unwrap();
-    // Array of seven, version 1, fingerprint, label; then nonces and ciphertexts by their lengths.
-    let start = format!("870148{}616c5818", hex::encode(fingerprint(&master)));
+    let sealer = FileSealer::of_bytes([7; 32]);
+    assert_eq!(hex::encode(sealer.fingerprint()), "96ddd4b639b0238a");
+    let sealed = sealer.seal("l", b"", b"12345").unwrap();
+    // Array of six, version 2, fingerprint, label; then wrapped key, nonce and ciphertext.
+    let start = format!("860248{}616c5848", hex::encode(sealer.fingerprint()));
     assert!(hex::encode(&sealed).starts_with(&start));
-    assert_eq!(sealed.len(), 2 + 9 + 2 + 26 + (2 + 48) + 26 + (1 + 21));
+    assert_eq!(sealed.len(), 2 + 9 + 2 + (2 + 72) + 26 + (1 + 21));
 }
 
 #[test]
 fn a_sealed_secret_of_today_opens_for_ever() {
-    let master = SecretBytes::take(&mut [7u8; 32]);
+    let sealer = FileSealer::of_bytes([7; 32]);
     let sealed = hex::decode(GOLDEN).unwrap();
-    let opened = super::envelope::open(&master, "share/aa/1", b"node 1", &sealed).unwrap();
+    let opened = sealer.open("share/aa/1", b"node 1", &sealed).unwrap();
     assert_eq!(opened.as_slice(), b"golden secret");
 }
 
+#[test]
+fn rewrapping_changes_who_can_open_and_not_what_is_sealed() {
+    let (old, new) = (sealer(), sealer());
+    let sealed = old.seal(LABEL, b"node 1", b"a share").unwrap();
+    let moved = new.rewrap(&old, LABEL, b"node 1", &sealed).unwrap();
+    assert_eq!(sealed_by(&moved).unwrap(), new.fingerprint());
+    let opened = new.open(LABEL, b"node 1", &moved).unwrap();
+    assert_eq!(opened.as_slice(), b"a share");
+    assert!(old.open(LABEL, b"node 1", &moved).is_err());
+    // The last 23 bytes are the ciphertext and its tag: they have not been made anew.
+    let tail = |bytes: &[u8]| bytes[bytes.len() - 23..].to_vec();
+    assert_eq!(tail(&sealed), tail(&moved));
+    assert!(new.rewrap(&old, LABEL, b"node 2", &sealed).is_err());
+    assert!(
+        new.rewrap(&old, "share/0011/4", b"node 1", &sealed)
+            .is_err()
+    );
+    assert!(new.rewrap(&new, LABEL, b"node 1", &sealed).is_err());
+}
+
 const GOLDEN: &str = concat!(
-    "87014896ddd4b639b0238a6a73686172652f61612f315818a4d6ef04c12158e67c6b1b1d85487ddf03f205",
-    "c1096810e65830f43a9ba567f7cb0b28bbda3883b027bf39e94ca6eca82b9cfd116a851e9dee69a1c80807",
-    "b2fdc838a7758604ec57b4435818c64cefe0bfb8084c7cc812b81a848fe8343832cf2d3b1d34581d53030d",
-    "ef364b5d2f3a4c78b1b39f42ef7b1f31cc4b9b038dc5fa4e4e8b",
+    "86024896ddd4b639b0238a6a73686172652f61612f31584893c3822900fc84815e9f5b798f39df3a15dc3c",
+    "16b5d16f833bf692c3ae9e20dc0e485ffb81d3666c07447acdef406ba28eef2203f33414e1ec91e1ac0781",
+    "7e0fe7c859de190595b95818e9aa821ea7a4e93f2231b4734a5fa781e9e678355ed88cc9581dd8b40ddf93",
+    "430e38812cb8cf5b5e1e66a1f149bd4f3a7446b02c1a9bd0",
 );
 
 proptest! {
     #[test]
     fn arbitrary_bytes_never_open_and_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-        let master = SecretBytes::take(&mut [7u8; 32]);
-        prop_assert!(super::envelope::open(&master, LABEL, b"", &bytes).is_err());
+        prop_assert!(FileSealer::of_bytes([7; 32]).open(LABEL, b"", &bytes).is_err());
         prop_assert!(super::passphrase::unwrap("x", &bytes, &given("correct horse battery")).is_err());
     }
 }

@@ -184,6 +184,22 @@ fn each_scope_catches_its_own_and_nothing_else() {
 }
 
 #[test]
+fn an_account_budget_binds_by_whatever_path_the_account_was_written_down() {
+    let with_path = quoin_core::stamp::Account {
+        path: "m/0/5".parse().unwrap(),
+        ..account()
+    };
+    let constitution = with(vec![budget(
+        "b",
+        Scope::Account(with_path),
+        Measure::Count,
+        100,
+    )]);
+    let warrant = Ask::pay(&constitution, 1, 1).permitted(&constitution, &mut Ledger::new());
+    assert_eq!(warrant.charges().len(), 1);
+}
+
+#[test]
 fn sums_over_256_bits_are_denied_not_wrapped() {
     let measure = Measure::Asset(native());
     let mut budget = budget("eth", Scope::Org, measure.clone(), 1);
@@ -337,7 +353,7 @@ fn one_request_id_stands_for_one_binding() {
             .reservation(&ask.decoded(), &stamp, ask.key.as_ref(), NOW)
             .unwrap();
         for refused in [
-            ledger.reserve(&constitution, &other),
+            ledger.reserve(&constitution, &other, None),
             ledger.finished(&other),
         ] {
             let reason = refused.map_err(|denial| denial.reason);

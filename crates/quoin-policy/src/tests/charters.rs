@@ -279,44 +279,223 @@ fn a_successor_follows_number_hash_and_cluster() {
     }
 }
 
+/// What verification says of a successor of a charter of `nodes` and `threshold`, changed.
+fn changed(
+    nodes: u8,
+    threshold: u8,
+    change: impl FnOnce(&mut Charter),
+) -> Result<crate::Constitution, CharterError> {
+    let mut genesis = charter(OPEN);
+    genesis.nodes = (1..=nodes).map(node).collect();
+    genesis.threshold = threshold;
+    let current = genesis.clone().check().unwrap();
+    let mut next = genesis;
+    next.number = CharterNumber(1);
+    next.cluster = Some(current.cluster());
+    next.previous = Some(current.hash());
+    change(&mut next);
+    verify_successor(&current, &certified(next, &[22, 23]), NOW)
+}
+
+/// A node with the index of one and the identity of another.
+fn replaced(index: u8, seed: u8) -> crate::NodeEntry {
+    crate::NodeEntry {
+        index: node(index).index,
+        ..node(seed)
+    }
+}
+
 #[test]
-fn a_successor_keeps_nodes_and_threshold_until_shares_can_follow() {
-    let (current, next) = succession();
+fn a_successor_may_change_nodes_threshold_and_f_tol_as_long_as_a_quorum_stays() {
     type Change = fn(&mut Charter);
-    let changes: [(&str, Change); 6] = [
-        ("nodes", |c| c.nodes[2].index = node(5).index),
-        ("nodes", |c| c.nodes[2].credential = identity(9).public()),
-        ("nodes", |c| drop(c.nodes.pop())),
-        ("nodes", |c| {
-            c.nodes.push(node(4));
-            c.dangerous_disjoint_signers = true;
+    let allowed: [(&str, u8, u8, Change); 8] = [
+        ("grow to 3 of 5", 3, 2, |c| {
+            c.nodes.extend([node(4), node(5)]);
+            c.threshold = 3;
         }),
-        ("threshold", |c| c.threshold = 3),
-        ("f_tol", |c| {
-            c.f_tol = 1;
-            c.dangerous_disjoint_signers = true;
+        ("grow to 4 of 5 with a promise", 3, 2, |c| {
+            c.nodes.extend([node(4), node(5)]);
+            (c.threshold, c.f_tol) = (4, 2);
+        }),
+        ("one node leaves, two come", 3, 2, |c| {
+            c.nodes[2] = node(4);
+            c.nodes.push(node(5));
+            c.threshold = 3;
+        }),
+        ("a new identity at an old index", 3, 2, |c| {
+            c.nodes[2] = replaced(3, 9)
+        }),
+        ("a node leaves", 3, 2, |c| drop(c.nodes.pop())),
+        ("shrink to 2 of 3", 5, 3, |c| {
+            c.nodes.truncate(3);
+            c.threshold = 2;
+        }),
+        ("a higher threshold alone", 3, 2, |c| c.threshold = 3),
+        ("a higher promise that the quorum bears", 3, 3, |c| {
+            c.f_tol = 2
         }),
     ];
-    for (field, change) in changes {
-        let mut next = next.clone();
-        change(&mut next);
-        let error = verify_successor(&current, &certified(next, &[22, 23]), NOW).unwrap_err();
-        assert!(error.to_string().contains("resharing must come first"));
+    for (what, nodes, threshold, change) in allowed {
+        let next = changed(nodes, threshold, change);
+        assert!(next.is_ok(), "{what}: {next:?}");
+    }
+}
+
+#[test]
+fn a_successor_under_which_keys_could_be_lost_is_refused() {
+    type Change = fn(&mut Charter);
+    let refused: [(&str, u8, u8, Change); 5] = [
+        ("two of three leave", 3, 2, |c| {
+            c.nodes = vec![node(1), node(4), node(5)];
+        }),
+        ("two of three have new identities", 3, 2, |c| {
+            c.nodes[1] = replaced(2, 8);
+            c.nodes[2] = replaced(3, 9);
+        }),
+        ("two stay where three sign", 5, 3, |c| {
+            c.nodes.truncate(2);
+            c.threshold = 2;
+        }),
+        ("the next threshold does not count", 5, 3, |c| {
+            c.nodes = vec![node(1), node(2), node(6)];
+            c.threshold = 2;
+        }),
+        ("everybody is new", 3, 2, |c| {
+            c.nodes = vec![node(4), node(5), node(6)];
+        }),
+    ];
+    for (what, nodes, threshold, change) in refused {
+        let error = changed(nodes, threshold, change).unwrap_err();
         assert!(
-            matches!(error, CharterError::ResharingNeeded { place, current: 0 } if place == field),
-            "{field}: {error:?}"
+            error.to_string().contains("in two steps"),
+            "{what}: {error}"
+        );
+        assert!(
+            matches!(error, CharterError::TooFewNodesStay { current: 0, .. }),
+            "{what}: {error:?}"
         );
     }
 }
 
 #[test]
-fn two_nodes_do_not_trade_their_shares() {
-    let (current, mut next) = succession();
-    let first = next.nodes[0].index;
-    next.nodes[0].index = next.nodes[1].index;
-    next.nodes[1].index = first;
-    let error = verify_successor(&current, &certified(next, &[22, 23]), NOW);
-    assert!(matches!(error, Err(CharterError::ResharingNeeded { .. })));
+fn a_successor_with_other_nodes_is_checked_in_itself() {
+    let grow = |threshold, f_tol| {
+        move |c: &mut Charter| {
+            c.nodes.extend([node(4), node(5)]);
+            (c.threshold, c.f_tol) = (threshold, f_tol);
+        }
+    };
+    let error = changed(3, 2, grow(2, 0)).unwrap_err();
+    assert!(matches!(error, CharterError::DisjointSigners { .. }));
+    let error = changed(3, 2, grow(3, 1)).unwrap_err();
+    assert!(matches!(error, CharterError::DisjointSigners { .. }));
+    let error = changed(3, 2, |c| drop(c.nodes.drain(1..))).unwrap_err();
+    assert!(matches!(error, CharterError::BadThreshold { .. }));
+}
+
+#[test]
+fn an_identity_keeps_its_index() {
+    let swap = |c: &mut Charter| {
+        let (fourth, fifth) = (c.nodes[3].index, c.nodes[4].index);
+        (c.nodes[3].index, c.nodes[4].index) = (fifth, fourth);
+    };
+    let error = changed(5, 3, swap).unwrap_err();
+    assert!(matches!(error, CharterError::NodeMoved { .. }), "{error:?}");
+    let error = changed(3, 2, |c| c.nodes[2].index = node(5).index).unwrap_err();
+    assert!(matches!(error, CharterError::NodeMoved { .. }), "{error:?}");
+}
+
+#[test]
+fn a_constitution_knows_the_nodes_of_every_charter_before_it() {
+    let next = changed(3, 2, |c| c.nodes[2] = replaced(3, 9)).unwrap();
+    let credential = |number| {
+        let roster = next.roster(CharterNumber(number)).unwrap();
+        roster[&node(3).index].clone()
+    };
+    assert_eq!(credential(0), identity(3).public());
+    assert_eq!(credential(1), identity(9).public());
+    assert_eq!(next.roster(CharterNumber(2)), None);
+}
+
+fn officer(name: &str, place: usize) -> crate::Officer {
+    const DATA: &str = "qpzry9x8gf2tvdw0s3jn54khce6mua7l";
+    let data: String = DATA.chars().cycle().skip(place).take(58).collect();
+    crate::Officer {
+        name: name.to_owned(),
+        recipient: format!("age1{data}"),
+    }
+}
+
+fn with_backup(threshold: u8, officers: Vec<crate::Officer>) -> Result<(), CharterError> {
+    let mut charter = charter(OPEN);
+    charter.backup = Some(crate::BackupPolicy {
+        threshold,
+        officers,
+    });
+    charter.check().map(drop)
+}
+
+#[test]
+fn a_backup_names_officers_of_whom_enough_can_open_it() {
+    let three = || vec![officer("ann", 0), officer("ben", 1), officer("cid", 2)];
+    for threshold in 1..=3 {
+        with_backup(threshold, three()).unwrap();
+    }
+    for (threshold, officers) in [(0, three()), (4, three()), (0, vec![]), (1, vec![])] {
+        let error = with_backup(threshold, officers).unwrap_err();
+        assert!(matches!(error, CharterError::BadBackupThreshold { .. }));
+    }
+    let many = (0..16).map(|i| officer(&format!("o{i}"), i)).collect();
+    let error = with_backup(2, many).unwrap_err();
+    assert!(matches!(error, CharterError::TooLarge { .. }), "{error:?}");
+    for twice in [officer("ann", 5), officer("dan", 0)] {
+        let error = with_backup(2, [three(), vec![twice]].concat()).unwrap_err();
+        assert!(matches!(error, CharterError::Duplicate { .. }), "{error:?}");
+    }
+    let mut unnamed = three();
+    unnamed[1].name.clear();
+    let error = with_backup(2, unnamed).unwrap_err();
+    assert!(matches!(error, CharterError::BadText { .. }), "{error:?}");
+    let good = officer("ann", 0).recipient;
+    for bad in [
+        String::new(),
+        good.replace("age1", "bge1"),
+        good.to_uppercase(),
+        good[..61].to_owned(),
+        format!("{good}q"),
+        good.replace('z', "b"),
+    ] {
+        let mut officers = three();
+        officers[0].recipient = bad;
+        let error = with_backup(2, officers).unwrap_err();
+        assert!(
+            matches!(error, CharterError::BadRecipient { .. }),
+            "{error:?}"
+        );
+    }
+}
+
+#[test]
+fn a_charter_without_a_backup_has_the_form_that_it_always_had() {
+    let plain = quoin_core::cbor::encode(&charter(OPEN));
+    let mut with = charter(OPEN);
+    with.backup = Some(crate::BackupPolicy {
+        threshold: 1,
+        officers: vec![officer("ann", 0)],
+    });
+    let bytes = quoin_core::cbor::encode(&with);
+    assert_ne!(plain, bytes);
+    let read: Charter = quoin_core::cbor::decode(&bytes, 1 << 20).unwrap();
+    assert_eq!(read, with);
+    let json = serde_json::to_value(&with).unwrap();
+    assert_eq!(json["backup"]["officers"][0]["name"], "ann");
+    assert_eq!(serde_json::from_value::<Charter>(json).unwrap(), with);
+    let json = serde_json::to_value(charter(OPEN)).unwrap();
+    assert!(json.get("backup").is_none());
+    assert_eq!(
+        serde_json::from_value::<Charter>(json).unwrap(),
+        charter(OPEN)
+    );
 }
 
 #[test]

@@ -437,7 +437,7 @@ fn policies_see_names_roles_accounts_and_custody() {
             context.to_name == "exchange" && context.custody == "mpc" && context.symbol == "ETH" &&
             context.fee_micro == 210 && context.risk == "increases" && context.horizon == "slot" &&
             resource.key == "hot" && resource.purpose == "trading" && resource.scheme == "ecdsa" &&
-            resource.chain == "eip155:31337"
+            resource.chain == "eip155:31337" && resource.path == "m"
         };"#,
     );
     Ask::pay(&constitution, 1, ETHER).permitted(&constitution, &mut Ledger::new());

@@ -2,6 +2,7 @@
 
 mod approvals;
 mod budgets;
+mod changes;
 mod charters;
 mod forms;
 mod judgement;

@@ -5,9 +5,10 @@
 //! is durable, and one record for each key id, so two certificates of one id cannot exist while
 //! one node is honest.
 
-use super::context::threshold_fits;
 use super::for_scheme;
 use super::group::Group;
+use super::guard::Guard;
+use super::plan::threshold_fits;
 use super::polynomial::interpolate;
 use crate::share::KeyPublic;
 use quoin_core::{Certificate, NodeIndex, PublicCredential};
@@ -46,6 +47,39 @@ pub enum CertificateFault {
     /// The scheme is not one of this build.
     #[error("scheme is not one of this build")]
     UnknownScheme,
+    /// Something that stays with a key for ever is not that of the epoch before.
+    #[error("`{0:?}` is not that of the epoch before")]
+    NotInherited(Inherited),
+    /// The epoch does not follow the one before immediately.
+    #[error("epoch does not follow the one before")]
+    WrongEpoch,
+    /// The record names another record as the one before.
+    #[error("record names another one as the epoch before")]
+    WrongPrevious,
+    /// The record is of an older charter than the epoch before.
+    #[error("record is of an older charter than the epoch before")]
+    OlderCharter,
+}
+
+/// What stays with a key through all epochs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inherited {
+    /// The cluster.
+    Cluster,
+    /// The key's id.
+    Key,
+    /// Its name.
+    Name,
+    /// Its scheme.
+    Scheme,
+    /// Its purpose.
+    Purpose,
+    /// The public key.
+    PublicKey,
+    /// The chain code.
+    ChainCode,
+    /// Where it comes from.
+    Origin,
 }
 
 /// Checks that all of `nodes`, and nobody else, certified a record that is right in itself.
@@ -81,7 +115,7 @@ pub fn verify_certificate(
 }
 
 /// Checks that key and public shares are points on one polynomial of degree `threshold - 1`.
-fn check_points<G: Group>(public: &KeyPublic) -> Result<(), CertificateFault> {
+pub(super) fn check_points<G: Group>(public: &KeyPublic) -> Result<(), CertificateFault> {
     let key = G::decode_point(&public.public_key).ok_or(CertificateFault::BadKey)?;
     let mut points = Vec::new();
     for share in &public.public_shares {
@@ -101,6 +135,42 @@ fn check_points<G: Group>(public: &KeyPublic) -> Result<(), CertificateFault> {
         if interpolate::<G>(base, at) != Some(point) {
             return Err(CertificateFault::NotOnPolynomial(node));
         }
+    }
+    Ok(())
+}
+
+/// What an outsider checks between the certified records of two epochs of one key: that nothing
+/// which belongs to the key itself has changed, and that `next` follows `base` immediately.
+///
+/// Both certificates are verified apart from this, with [`verify_certificate`].
+///
+/// # Errors
+/// The first fault found.
+pub fn verify_succession(next: &KeyPublic, base: &KeyPublic) -> Result<(), CertificateFault> {
+    let inherited = [
+        (Inherited::Cluster, next.cluster == base.cluster),
+        (Inherited::Key, next.key == base.key),
+        (Inherited::Name, next.name == base.name),
+        (Inherited::Scheme, next.scheme == base.scheme),
+        (Inherited::Purpose, next.purpose == base.purpose),
+        (Inherited::PublicKey, next.public_key == base.public_key),
+        (Inherited::ChainCode, next.chain_code == base.chain_code),
+        (Inherited::Origin, next.origin == base.origin),
+    ];
+    let mut kept = inherited.into_iter();
+    if let Some((what, _)) = kept.find(|(_, kept)| !Guard::Inherited.holds(*kept)) {
+        return Err(CertificateFault::NotInherited(what));
+    }
+    let follows = base.epoch.0.checked_add(1) == Some(next.epoch.0);
+    if !Guard::NextEpoch.holds(follows) {
+        return Err(CertificateFault::WrongEpoch);
+    }
+    if !Guard::Previous.holds(next.previous == Some(base.shares_hash())) {
+        return Err(CertificateFault::WrongPrevious);
+    }
+    // Charter numbers only grow, so an epoch cannot come from an older constitution.
+    if !Guard::Charter.holds(next.charter >= base.charter) {
+        return Err(CertificateFault::OlderCharter);
     }
     Ok(())
 }

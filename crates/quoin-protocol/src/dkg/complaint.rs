@@ -5,9 +5,11 @@
 //! dealing in question; the author knew that dealing already, and the ceremony ends either way.
 //! It is judged only between parties who saw the same first round.
 
-use super::context::{self, DkgParams, round1_hash};
+use super::context::{self, round1_hash};
 use super::dealer::{Dealer, open_dealing, read_coefficients};
 use super::group::Group;
+use super::guard::Guard;
+use super::plan::{DkgParams, Plan, SuccessionParams};
 use super::rounds::key_for;
 use super::wire::{BODY_BYTES_MAX, CommitBody, DealBody, SignedBody};
 use super::{for_scheme, seal};
@@ -93,6 +95,8 @@ pub enum AccuserFault {
     DealingIsRight,
     /// It had signed its echo, after which a node never complains.
     AlreadyEchoed,
+    /// The accused does not deal in this ceremony.
+    NotADealer,
 }
 
 /// Why a complaint proves nothing.
@@ -156,7 +160,8 @@ impl Complaint {
         cbor::decode(bytes, COMPLAINT_BYTES_MAX)
     }
 
-    /// Says who is wrong. Every judge with the same view of round 1 comes to the same verdict.
+    /// Says who is wrong in the ceremony of a key's birth. Every judge with the same view of
+    /// round 1 comes to the same verdict.
     #[must_use]
     pub fn judge(
         &self,
@@ -164,7 +169,30 @@ impl Complaint {
         nodes: &BTreeMap<NodeIndex, PublicCredential>,
         witnessed: &Witnessed,
     ) -> Verdict {
-        let case = match Case::open(self, params, nodes) {
+        self.judge_plan(&Plan::from(params.clone()), nodes, witnessed)
+    }
+
+    /// Says who is wrong in a refresh or a reshare, as [`Complaint::judge`] does for a birth.
+    ///
+    /// The parameters hold the certified record of the old epoch, without which nobody can say
+    /// whether a dealing belongs to the dealer's old share.
+    #[must_use]
+    pub fn judge_succession(
+        &self,
+        params: &SuccessionParams,
+        nodes: &BTreeMap<NodeIndex, PublicCredential>,
+        witnessed: &Witnessed,
+    ) -> Verdict {
+        self.judge_plan(&Plan::from(params.clone()), nodes, witnessed)
+    }
+
+    fn judge_plan(
+        &self,
+        plan: &Plan,
+        nodes: &BTreeMap<NodeIndex, PublicCredential>,
+        witnessed: &Witnessed,
+    ) -> Verdict {
+        let case = match Case::open(self, plan, nodes) {
             Ok(case) => case,
             Err(verdict) => return verdict,
         };
@@ -175,8 +203,8 @@ impl Complaint {
             .and_then(|()| case.opened_key());
         match judged {
             Ok(key) => for_scheme!(
-                params.scheme,
-                G => case.dealing::<G>(params.threshold, &key),
+                plan.params.scheme,
+                G => case.dealing::<G>(plan, &key),
                 Verdict::Void(VoidReason::UnknownScheme)
             ),
             Err(verdict) => verdict,
@@ -206,11 +234,11 @@ struct Case<'a> {
 impl<'a> Case<'a> {
     fn open(
         complaint: &'a Complaint,
-        params: &DkgParams,
+        plan: &Plan,
         nodes: &'a BTreeMap<NodeIndex, PublicCredential>,
     ) -> Result<Self, Verdict> {
         let evidence = &complaint.evidence;
-        if evidence.sid != params.sid(nodes) {
+        if plan.check(nodes).is_err() || evidence.sid != plan.sid(nodes) {
             return Err(Verdict::Void(VoidReason::OtherCeremony));
         }
         let (Some(accuser), Some(accused)) =
@@ -229,6 +257,9 @@ impl<'a> Case<'a> {
             accused,
             nodes: nodes.keys().copied().collect(),
         };
+        if !Guard::AccusedDeals.holds(plan.deals(evidence.accused)) {
+            return Err(Verdict::AccuserWrong(AccuserFault::NotADealer));
+        }
         let genuine = evidence.accuser != evidence.accused
             && case.signed(1, evidence.accuser, &evidence.round1)
             && case.signed(2, evidence.accused, &evidence.round2);
@@ -335,7 +366,7 @@ impl<'a> Case<'a> {
     }
 
     /// Decrypts and checks the dealing exactly as its receiver did.
-    fn dealing<G: Group>(&self, threshold: u8, key: &SecretBytes<32>) -> Verdict {
+    fn dealing<G: Group>(&self, plan: &Plan, key: &SecretBytes<32>) -> Verdict {
         let body = match self.deal_body() {
             Ok(body) => body,
             Err(verdict) => return verdict,
@@ -344,7 +375,10 @@ impl<'a> Case<'a> {
             sid: &self.evidence.sid,
             node: self.evidence.accused,
         };
-        let checked = read_coefficients::<G>(&body.opening, threshold)
+        // Without an opening nothing that the dealer sent can be right.
+        let opening = body.opening.as_ref().ok_or(Fault::WrongRole);
+        let checked = opening
+            .and_then(|opening| read_coefficients::<G>(plan, dealer.node, opening))
             .and_then(|p| open_dealing::<G>(dealer, self.evidence.accuser, key, &body, &p));
         match checked {
             Ok(_) => Verdict::AccuserWrong(AccuserFault::DealingIsRight),

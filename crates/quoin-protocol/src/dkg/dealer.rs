@@ -1,15 +1,17 @@
 //! What a dealer shows in public and sends in private, and the checks of both.
 //!
-//! Source: the construction's section 19.1, "Checks". The check of a dealing is one function, used
+//! Source: the construction's sections 19.1 ("Checks"), 19.2 and 19.3. The check of a dealing is one function, used
 //! by the receiver and by whoever judges a complaint, so that the two cannot disagree.
 
 use super::group::Group;
+use super::guard::Guard;
+use super::plan::{Lineage, Plan};
 use super::polynomial::{Polynomial, evaluate};
 use super::seal::{self, CIPHERTEXT_BYTES, Place};
-use super::wire::{DealBody, EncryptedDealing, Opening};
+use super::wire::{DealBody, EncryptedDealing, Opening, Possession};
 use crate::abort::Fault;
-use quoin_core::hash::TaggedHasher;
-use quoin_core::{NodeIndex, SecretBytes, tags};
+use quoin_core::hash::{TaggedHasher, tagged};
+use quoin_core::{NodeIndex, SecretBytes, cbor, tags};
 use rand_core::{CryptoRngCore, RngCore};
 use zeroize::Zeroizing;
 
@@ -30,22 +32,40 @@ impl<'a> Dealer<'a> {
     }
 }
 
-/// Commits to `polynomial` and proves possession of its constant term.
-pub(crate) fn make_opening<G: Group>(
-    dealer: Dealer<'_>,
-    polynomial: &Polynomial<G>,
-    rng: &mut dyn CryptoRngCore,
-) -> Opening {
-    let points = polynomial.commit();
-    let mut opening = Opening {
-        coefficients: points.iter().map(|p| G::encode_point(p).into()).collect(),
-        nonce: Vec::new(),
-        response: [0; 32],
-        salt: [0; 32],
-    };
-    RngCore::fill_bytes(rng, &mut opening.salt);
-    prove::<G>(dealer, &mut opening, &polynomial.constant(), rng);
-    opening
+/// What a dealer keeps of its polynomial: the polynomial, its Feldman commitment with the constant
+/// term, and what it shows in round 2.
+pub(crate) struct Dealing<G: Group> {
+    pub(crate) polynomial: Polynomial<G>,
+    pub(crate) points: Vec<G::Point>,
+    pub(crate) opening: Opening,
+}
+
+impl<G: Group> Dealing<G> {
+    /// Commits to `polynomial`, and proves possession of its constant term where a key is born.
+    pub(crate) fn new(
+        plan: &Plan,
+        dealer: Dealer<'_>,
+        polynomial: Polynomial<G>,
+        rng: &mut dyn CryptoRngCore,
+    ) -> Self {
+        let points = polynomial.commit();
+        let hidden = usize::from(matches!(plan.lineage, Lineage::Refresh(_)));
+        let shown = points.iter().skip(hidden);
+        let mut opening = Opening {
+            coefficients: shown.map(|p| G::encode_point(p).into()).collect(),
+            salt: [0; 32],
+            proof: None,
+        };
+        RngCore::fill_bytes(rng, &mut opening.salt);
+        if matches!(plan.lineage, Lineage::Birth) {
+            prove::<G>(dealer, &mut opening, &polynomial.constant(), rng);
+        }
+        Self {
+            polynomial,
+            points,
+            opening,
+        }
+    }
 }
 
 /// Writes into `opening` the Schnorr proof that its dealer knows `constant`.
@@ -55,21 +75,24 @@ pub(crate) fn prove<G: Group>(
     constant: &G::Scalar,
     rng: &mut dyn CryptoRngCore,
 ) {
-    let nonce = Zeroizing::new(G::random_scalar(rng));
-    opening.nonce = G::encode_point(&G::generate(&nonce));
-    let response = *nonce + challenge::<G>(dealer, opening) * *constant;
-    opening.response = *G::encode_scalar(&response);
+    let secret = Zeroizing::new(G::random_scalar(rng));
+    let nonce = G::encode_point(&G::generate(&secret));
+    let response = *secret + challenge::<G>(dealer, &nonce, opening) * *constant;
+    opening.proof = Some(Possession {
+        nonce,
+        response: *G::encode_scalar(&response),
+    });
 }
 
 /// The proof's challenge; it names the ceremony and the dealer, so no proof fits another's place.
-fn challenge<G: Group>(dealer: Dealer<'_>, opening: &Opening) -> G::Scalar {
+fn challenge<G: Group>(dealer: Dealer<'_>, nonce: &[u8], opening: &Opening) -> G::Scalar {
     let half = |counter: u8| {
         let mut hasher = TaggedHasher::new(tags::DKG_POP);
         hasher
             .part(&[counter])
             .part(dealer.sid)
             .part(&[dealer.node.get()])
-            .part(&opening.nonce);
+            .part(nonce);
         for coefficient in &opening.coefficients {
             hasher.part(coefficient);
         }
@@ -84,45 +107,72 @@ fn challenge<G: Group>(dealer: Dealer<'_>, opening: &Opening) -> G::Scalar {
 
 /// The hash that round 1 shows of `opening`.
 pub(crate) fn commitment(dealer: Dealer<'_>, opening: &Opening) -> [u8; 32] {
-    let mut hasher = TaggedHasher::new(tags::DKG_COM);
-    hasher
-        .part(dealer.sid)
-        .part(&[dealer.node.get()])
-        .part(&opening.salt)
-        .part(&opening.nonce)
-        .part(&opening.response);
-    for coefficient in &opening.coefficients {
-        hasher.part(coefficient);
-    }
-    hasher.finish()
+    let node = [dealer.node.get()];
+    tagged(tags::DKG_COM, &[dealer.sid, &node, &cbor::encode(opening)])
 }
 
-/// The Feldman commitment: exactly `threshold` points, each canonical and not the identity.
+/// The Feldman commitment of `node`, constant term first: exactly as many points as the threshold.
 ///
-/// An honest dealer draws no zero coefficient, so refusing the identity everywhere costs nothing
-/// and keeps one rule for both curves, of which secp256k1 cannot write it in 33 bytes.
+/// Each point on the wire is canonical and not the identity. An honest dealer draws no zero
+/// coefficient, so refusing the identity everywhere costs nothing and keeps one rule for both
+/// curves, of which secp256k1 cannot write it in 33 bytes.
+///
+/// The constant term of a refresh is the identity by construction (section 19.2). That of a
+/// reshare must be the dealer's weighted share as the *certified* record of the old epoch has it,
+/// whatever the dealer says (section 19.3).
 pub(crate) fn read_coefficients<G: Group>(
+    plan: &Plan,
+    node: NodeIndex,
     opening: &Opening,
-    threshold: u8,
 ) -> Result<Vec<G::Point>, Fault> {
-    if opening.coefficients.len() != usize::from(threshold) {
+    let mut points = Vec::with_capacity(usize::from(plan.params.threshold));
+    if matches!(plan.lineage, Lineage::Refresh(_)) {
+        points.push(G::identity());
+    }
+    let count = points.len() + opening.coefficients.len();
+    if !Guard::Degree.holds(count == usize::from(plan.params.threshold)) {
         return Err(Fault::WrongDegree);
     }
-    let read = opening.coefficients.iter().map(|c| G::decode_point(c));
-    read.collect::<Option<_>>().ok_or(Fault::BadPoint)
+    for coefficient in &opening.coefficients {
+        points.push(G::decode_point(coefficient).ok_or(Fault::BadPoint)?);
+    }
+    if let Lineage::Reshare(base, _) = &plan.lineage {
+        let share = base.public_share(node).and_then(G::decode_point);
+        let weighted = share.zip(plan.weight::<G>(node)).map(|(x, w)| x * w);
+        let right = weighted.is_some() && points.first() == weighted.as_ref();
+        if !Guard::Constant.holds(right) {
+            return Err(Fault::WrongConstant);
+        }
+    }
+    Ok(points)
 }
 
-/// Checks the proof of possession of the constant term.
+/// Checks the proof of possession of the constant term, which a key's birth demands.
+///
+/// No other kind has one. In a refresh the constant is zero. In a reshare it is a public multiple
+/// of a certified share: a dealer cannot choose it, so there is no rogue key to guard against; and
+/// a dealer that did not know it could not deal to t' honest receivers values that fit, since
+/// those would give it the constant by interpolation.
 pub(crate) fn check_possession<G: Group>(
+    plan: &Plan,
     dealer: Dealer<'_>,
     opening: &Opening,
     coefficients: &[G::Point],
 ) -> Result<(), Fault> {
-    let nonce = G::decode_point(&opening.nonce).ok_or(Fault::BadPoint)?;
-    let response = G::decode_scalar(&opening.response).ok_or(Fault::BadScalar)?;
+    let born = matches!(plan.lineage, Lineage::Birth);
+    if !Guard::ProofShown.holds(born == opening.proof.is_some()) {
+        return Err(Fault::WrongRole);
+    }
+    let Some(proof) = opening.proof.as_ref().filter(|_| born) else {
+        return Ok(());
+    };
+    let nonce = G::decode_point(&proof.nonce).ok_or(Fault::BadPoint)?;
+    let response = G::decode_scalar(&proof.response).ok_or(Fault::BadScalar)?;
     let constant = *coefficients.first().ok_or(Fault::WrongDegree)?;
+    let challenge = challenge::<G>(dealer, &proof.nonce, opening);
     // Without cofactor: every point here is of prime order (section 19.4).
-    if G::generate(&response) == nonce + constant * challenge::<G>(dealer, opening) {
+    let proven = G::generate(&response) == nonce + constant * challenge;
+    if Guard::Possession.holds(proven) {
         Ok(())
     } else {
         Err(Fault::BadProofOfPossession)
@@ -162,7 +212,8 @@ pub(crate) fn open_dealing<G: Group>(
     let plain = seal::open(secret, place, &sealed.encapsulated, &sealed.ciphertext)
         .ok_or(Fault::UndecryptableDealing)?;
     let dealing = Zeroizing::new(G::decode_scalar(&plain).ok_or(Fault::BadScalar)?);
-    if G::generate(&dealing) == evaluate::<G>(coefficients, receiver) {
+    let fits = G::generate(&dealing) == evaluate::<G>(coefficients, receiver);
+    if Guard::Dealing.holds(fits) {
         Ok(dealing)
     } else {
         Err(Fault::WrongDealing)

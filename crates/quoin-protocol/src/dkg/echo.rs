@@ -7,6 +7,7 @@
 
 use super::Generated;
 use super::context::Context;
+use super::guard::Guard;
 use super::wire::{BODY_BYTES_MAX, EchoBody};
 use crate::abort::{Abort, Fault};
 use crate::round::{Advance, Inbox, Outbox, Round};
@@ -36,11 +37,12 @@ impl Echoing {
     fn check(&self, sender: NodeIndex, body: &[u8]) -> Result<(), Fault> {
         let echo: EchoBody =
             cbor::decode(body, BODY_BYTES_MAX).map_err(|_| Fault::MalformedBroadcast)?;
-        if echo.transcript != self.share.public.transcript {
+        let same = echo.transcript == self.share.public.transcript;
+        if !Guard::EchoTranscript.holds(same) {
             return Err(Fault::TranscriptDiffers);
         }
         let point = self.share.public.public_share(sender);
-        if point == Some(echo.share_point.as_slice()) {
+        if Guard::EchoShare.holds(point == Some(echo.share_point.as_slice())) {
             Ok(())
         } else {
             Err(Fault::BadEcho)

@@ -1,12 +1,20 @@
-//! Distributed key generation: Feldman secret sharing among all n nodes, one ceremony for every
-//! scheme.
+//! The life of a key's shares: generation, refresh and reshare by Feldman secret sharing, one
+//! ceremony of three rounds for every scheme and every kind.
 //!
-//! Source: the construction's sections 19.1 and 19.4, as amended by section 21 (5, 8, 14).
+//! Source: the construction's sections 19.1 to 19.4, as amended by section 21 (4 to 8, 14). The
+//! written specification is `docs/spec/share-life.md`.
 //!
-//! 1. Everyone signs a commitment to its polynomial, and one encryption key for each dealer.
-//! 2. Everyone opens the commitment, proves possession of its part of the key, names the hash of
-//!    round 1 and broadcasts all dealings encrypted.
+//! 1. Every dealer signs a commitment to its polynomial, and everyone one encryption key for each
+//!    dealer.
+//! 2. Dealers open their commitments and broadcast all dealings encrypted; where a key is born,
+//!    each proves possession of its part. Everyone names the hash of round 1.
 //! 3. Everyone signs the transcript and the public half of its own share.
+//!
+//! | kind | who deals | constant term of a dealer | new share |
+//! |---|---|---|---|
+//! | generation | everyone | random, with proof of possession | sum of dealings |
+//! | refresh | everyone | zero, not on the wire | old share and sum of dealings |
+//! | reshare | t old holders | its old share, weighted; checked against the certified record | sum of dealings |
 //!
 //! All n take part and any fault ends the ceremony; the [`crate::Abort`] names the culprits, and
 //! carries a [`Complaint`] against each dealer whose dealing failed in private. Commitments stop a
@@ -17,13 +25,12 @@
 //! stored its share: were an endorsement part of the echo, a cheat that withholds its own echo
 //! would hold a whole certificate of a key that the others draw anew under the same id.
 //!
-//! What is not here: storing the share, the endorsement over the record and activation, which are
-//! the node's, in that order; refresh and resharing.
+//! What is not here: storing the share, the endorsement over the record, activation, and the end
+//! of the old share, which are the node's, in that order.
 
 pub mod certificate;
 pub mod complaint;
 mod context;
-#[cfg(any(test, feature = "model"))]
 mod deal;
 mod dealer;
 mod echo;
@@ -32,17 +39,19 @@ mod group_ed25519;
 #[cfg(any(test, feature = "model"))]
 pub mod group_model;
 mod group_secp256k1;
+pub(crate) mod guard;
+mod outcome;
+mod plan;
 mod polynomial;
 mod rounds;
 mod seal;
 pub mod wire;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
-pub use certificate::{CertificateFault, verify_certificate};
+pub use certificate::{CertificateFault, Inherited, verify_certificate, verify_succession};
 pub use complaint::{AccuserFault, Complaint, Verdict, VoidReason, Witnessed};
-pub use context::DkgParams;
 #[cfg(any(test, feature = "model"))]
 pub use deal::deal_for_tests;
 pub use group::Group;
@@ -50,6 +59,7 @@ pub use group_ed25519::Ed25519;
 #[cfg(any(test, feature = "model"))]
 pub use group_model::{MODEL_ORDER, Model, ModelScalar};
 pub use group_secp256k1::Secp256k1;
+pub use plan::{DkgParams, Succession, SuccessionParams};
 pub use polynomial::lagrange;
 
 use crate::abort::{Abort, Fault};
@@ -88,7 +98,10 @@ macro_rules! for_scheme {
         }
     };
 }
-use for_scheme;
+pub(crate) use deal::deal;
+pub(crate) use for_scheme;
+pub(crate) use plan::threshold_fits;
+pub(crate) use polynomial::{Polynomial, evaluate, interpolate_scalars};
 
 /// What a finished ceremony gives a node.
 #[derive(Debug)]
@@ -118,7 +131,29 @@ pub fn start(
 ) -> Result<(Box<dyn Round<Generated>>, Outbox), Abort> {
     for_scheme!(
         params.scheme,
-        G => rounds::start::<G>(params, roster, rng),
+        G => rounds::start::<G>(params.into(), roster, None, rng),
+        Err(Abort::one(None, Fault::SchemeRefused))
+    )
+}
+
+/// Starts the move of a key to its next epoch, among all nodes of the roster, who are the holders
+/// of that epoch.
+///
+/// `share` is this node's share of the old epoch; a node that holds none passes `None`, which only
+/// somebody who does not deal can.
+///
+/// # Errors
+/// When the parameters do not fit base record and roster, the share is not the certified one, or
+/// this build has no such scheme.
+pub fn start_succession(
+    params: SuccessionParams,
+    roster: Arc<Roster>,
+    share: Option<&KeyShare>,
+    rng: &mut dyn CryptoRngCore,
+) -> Result<(Box<dyn Round<Generated>>, Outbox), Abort> {
+    for_scheme!(
+        params.base.scheme,
+        G => rounds::start::<G>(params.into(), roster, share, rng),
         Err(Abort::one(None, Fault::SchemeRefused))
     )
 }

@@ -13,9 +13,21 @@ pub(crate) struct Polynomial<G: Group>(Zeroizing<Vec<G::Scalar>>);
 impl<G: Group> Polynomial<G> {
     /// Draws a polynomial with `threshold` coefficients, none of them zero.
     pub(crate) fn random(threshold: u8, rng: &mut dyn CryptoRngCore) -> Self {
+        let constant = Zeroizing::new(G::random_scalar(rng));
+        Self::through(&constant, threshold, rng)
+    }
+
+    /// Draws a polynomial with `threshold` coefficients, of which the constant term is this one
+    /// and no other is zero.
+    pub(crate) fn through(
+        constant: &G::Scalar,
+        threshold: u8,
+        rng: &mut dyn CryptoRngCore,
+    ) -> Self {
         // The capacity is exact, so that no copy is left behind by a growing vector.
         let mut coefficients = Zeroizing::new(Vec::with_capacity(usize::from(threshold)));
-        for _ in 0..threshold {
+        coefficients.push(*constant);
+        for _ in 1..threshold {
             coefficients.push(G::random_scalar(rng));
         }
         Self(coefficients)
@@ -50,11 +62,25 @@ impl<G: Group> Polynomial<G> {
 
 /// The value of a committed polynomial at a node's index.
 pub(crate) fn evaluate<G: Group>(commitment: &[G::Point], node: NodeIndex) -> G::Point {
-    let x = G::Scalar::from(u64::from(node.get()));
     commitment
         .iter()
         .rev()
-        .fold(G::identity(), |value, c| value * x + *c)
+        .fold(G::identity(), |value, c| times::<G>(value, node.get()) + *c)
+}
+
+/// A public point times a public integer of at most 4 bits, as indices of nodes are: a tenth of
+/// the work of a multiplication by a scalar.
+fn times<G: Group>(point: G::Point, by: u8) -> G::Point {
+    (0..8 - by.leading_zeros())
+        .rev()
+        .fold(G::identity(), |sum, bit| {
+            let double = sum + sum;
+            if by >> bit & 1 == 1 {
+                double + point
+            } else {
+                double
+            }
+        })
 }
 
 /// The weight of the value at `of` when values at `set` give the value at `at` (0 for the key).
@@ -80,6 +106,18 @@ pub(crate) fn interpolate<G: Group>(points: &[(NodeIndex, G::Point)], at: u8) ->
     let mut sum = G::identity();
     for (node, point) in points {
         sum = sum + *point * lagrange::<G>(&set, *node, at)?;
+    }
+    Some(sum)
+}
+
+/// The value at 0 of the polynomial through secret `values`.
+pub(crate) fn interpolate_scalars<G: Group>(
+    values: &[(NodeIndex, Zeroizing<G::Scalar>)],
+) -> Option<Zeroizing<G::Scalar>> {
+    let set: Vec<NodeIndex> = values.iter().map(|(node, _)| *node).collect();
+    let mut sum = Zeroizing::new(G::zero());
+    for (node, value) in values {
+        *sum = *sum + **value * lagrange::<G>(&set, *node, 0)?;
     }
     Some(sum)
 }

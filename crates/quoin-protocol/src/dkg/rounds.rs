@@ -1,28 +1,30 @@
-//! The three rounds of key generation.
+//! The three rounds of a ceremony, whatever its kind.
 //!
-//! Source: the construction's section 19.1 with the amendments 5 and 8 of section 21. Each state
-//! holds exactly the secrets that the next step needs: the polynomial dies when the dealings are
-//! sealed, the ceremony keys and the dealings die when the echo is signed or the ceremony aborts.
+//! Source: the construction's sections 19.1 to 19.3 with the amendments 5, 7 and 8 of section 21.
+//! Each state holds exactly the secrets that the next step needs: the polynomial dies when the
+//! dealings are sealed, the ceremony keys and the dealings die when the echo is signed or the
+//! ceremony aborts.
 
 use super::complaint::{Complaint, Evidence};
-use super::context::{Context, DkgParams, View, round1_hash};
+use super::context::{Context, Heard, View, round1_hash};
 use super::dealer::{
-    Dealer, check_possession, commitment, make_opening, open_dealing, read_coefficients,
-    seal_dealing,
+    Dealer, Dealing, check_possession, commitment, open_dealing, read_coefficients, seal_dealing,
 };
 use super::echo::Echoing;
 use super::group::Group;
-use super::polynomial::{Polynomial, evaluate};
+use super::guard::Guard;
+use super::outcome::{public_record, transcript};
+use super::plan::{Lineage, Plan};
+use super::polynomial::Polynomial;
 use super::seal;
-use super::wire::{BODY_BYTES_MAX, CommitBody, DealBody, DealerKey, Opening};
-use super::{Generated, context::Heard};
+use super::wire::{BODY_BYTES_MAX, CommitBody, DealBody, DealerKey, EncryptedDealing};
+use super::{Generated, public_point};
 use crate::abort::{Abort, Fault};
 use crate::roster::Roster;
 use crate::round::{Advance, Inbox, Outbox, Round};
-use crate::share::{KeyPublic, KeyShare, PublicShare};
+use crate::share::{KeyPublic, KeyShare};
 use quoin_core::cbor::{self, Version};
-use quoin_core::hash::{TaggedHasher, tagged};
-use quoin_core::{KeyOrigin, NodeIndex, SecretBytes, ShareEpoch, tags};
+use quoin_core::{NodeIndex, SecretBytes};
 use rand_core::CryptoRngCore;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,28 +36,93 @@ type Faults = Vec<(Option<NodeIndex>, Fault)>;
 /// The secret keys to which each dealer encrypts its dealing for us, by dealer.
 type CeremonyKeys = BTreeMap<NodeIndex, SecretBytes<32>>;
 
-/// Starts a ceremony: draws a polynomial and sends round 1.
+/// Starts a ceremony: draws what this node deals, if it does, and sends round 1.
 pub(crate) fn start<G: Group>(
-    params: DkgParams,
+    plan: Plan,
     roster: Arc<Roster>,
+    share: Option<&KeyShare>,
     rng: &mut dyn CryptoRngCore,
 ) -> Result<(Box<dyn Round<Generated>>, Outbox), Abort> {
-    let context = Context::new(params, roster)?;
-    let polynomial = Polynomial::<G>::random(context.params.threshold, rng);
-    let dealer = Dealer {
-        sid: &context.sid,
-        node: context.me(),
-    };
-    let opening = make_opening(dealer, &polynomial, rng);
-    let (round, outbox) = Committed::new(context, polynomial, opening, rng)?;
+    let context = Context::new(plan, roster)?;
+    let part = Part::<G>::draw(&context, share, rng)?;
+    let (round, outbox) = Committed::new(context, part, rng)?;
     Ok((Box::new(round), outbox))
+}
+
+/// What a node brings to a ceremony.
+pub(crate) struct Part<G: Group> {
+    /// What it deals; `None` from somebody who only receives.
+    pub(crate) dealing: Option<Dealing<G>>,
+    /// What its new share starts from: its old share in a refresh, otherwise zero.
+    pub(crate) carried: Zeroizing<G::Scalar>,
+}
+
+impl<G: Group> Part<G> {
+    /// Draws the polynomial that our role demands.
+    ///
+    /// Birth (19.1): all coefficients are random. Refresh (19.2): the constant term is zero, and
+    /// the shares of zero are added to the old ones. Reshare (19.3): the constant term of a dealer
+    /// is its old share with the weight that it has among the dealers, so that the sum of all
+    /// constants is the key; everyone else draws nothing.
+    pub(crate) fn draw(
+        context: &Context,
+        share: Option<&KeyShare>,
+        rng: &mut dyn CryptoRngCore,
+    ) -> Result<Self, Abort> {
+        let (plan, me) = (&context.plan, context.me());
+        let threshold = plan.params.threshold;
+        let mut carried = Zeroizing::new(G::zero());
+        let polynomial = match &plan.lineage {
+            Lineage::Birth => Some(Polynomial::<G>::random(threshold, rng)),
+            Lineage::Refresh(base) => {
+                carried = own_share::<G>(me, base, share)?;
+                Some(Polynomial::through(&G::zero(), threshold, rng))
+            }
+            Lineage::Reshare(base, _) => match plan.weight::<G>(me) {
+                Some(weight) => {
+                    let old = own_share::<G>(me, base, share)?;
+                    let constant = Zeroizing::new(*old * weight);
+                    Some(Polynomial::<G>::through(&constant, threshold, rng))
+                }
+                None => None,
+            },
+        };
+        let dealer = Dealer {
+            sid: &context.sid,
+            node: me,
+        };
+        let dealing = polynomial.map(|p| Dealing::new(plan, dealer, p, rng));
+        Ok(Self { dealing, carried })
+    }
+}
+
+/// Our old share, if it is the one that the base record names.
+///
+/// A node that was restored from an older epoch stops here, before it has said anything. If it
+/// went on, its new share would be worth nothing and nobody would know until the old one is gone
+/// (section 21.7).
+fn own_share<G: Group>(
+    me: NodeIndex,
+    base: &KeyPublic,
+    share: Option<&KeyShare>,
+) -> Result<Zeroizing<G::Scalar>, Abort> {
+    let wrong = || Abort::one(None, Fault::WrongShare);
+    let share = share.ok_or_else(wrong)?;
+    let certified = public_point(base.scheme, &share.secret);
+    let right = certified.is_some() && certified.as_deref() == base.public_share(me);
+    if !Guard::OwnRecord.holds(share.node == me && share.public == *base)
+        || !Guard::OwnShare.holds(right)
+    {
+        return Err(wrong());
+    }
+    let scalar = G::decode_scalar(share.secret.expose());
+    scalar.map(Zeroizing::new).ok_or_else(wrong)
 }
 
 /// Has committed, and waits for everyone's commitment.
 pub(crate) struct Committed<G: Group> {
     context: Context,
-    polynomial: Polynomial<G>,
-    opening: Opening,
+    part: Part<G>,
     keys: CeremonyKeys,
     own: Heard,
 }
@@ -63,12 +130,11 @@ pub(crate) struct Committed<G: Group> {
 impl<G: Group> Committed<G> {
     pub(crate) fn new(
         context: Context,
-        polynomial: Polynomial<G>,
-        opening: Opening,
+        part: Part<G>,
         rng: &mut dyn CryptoRngCore,
     ) -> Result<(Self, Outbox), Abort> {
         let (mut keys, mut public) = (CeremonyKeys::new(), Vec::new());
-        for dealer in context.others_of(context.me()) {
+        for dealer in context.dealers_for(context.me()) {
             let secret = SecretBytes::random(rng);
             let key = seal::public_key(&secret);
             let key = key.ok_or_else(|| Abort::one(None, Fault::BadCeremonyKey))?;
@@ -79,17 +145,17 @@ impl<G: Group> Committed<G> {
             sid: &context.sid,
             node: context.me(),
         };
+        let dealing = part.dealing.as_ref();
         let body = CommitBody {
             version: Version,
             sid: context.sid,
-            commitment: commitment(dealer, &opening),
+            commitment: dealing.map(|dealing| commitment(dealer, &dealing.opening)),
             keys: public,
         };
         let (own, outbox) = context.broadcast(1, cbor::encode(&body));
         let round = Self {
             context,
-            polynomial,
-            opening,
+            part,
             keys,
             own,
         };
@@ -101,16 +167,19 @@ impl<G: Group> Committed<G> {
         &self,
         bodies: &BTreeMap<NodeIndex, CommitBody>,
         rng: &mut dyn CryptoRngCore,
-    ) -> Result<DealBody, Faults> {
+    ) -> Result<Vec<EncryptedDealing>, Faults> {
         let me = self.context.me();
         let dealer = Dealer {
             sid: &self.context.sid,
             node: me,
         };
+        let Some(own) = &self.part.dealing else {
+            return Ok(Vec::new());
+        };
         let (mut dealings, mut faults) = (Vec::new(), Faults::new());
         for (receiver, body) in bodies {
             let sealed = key_for(body, me).and_then(|key| {
-                let dealing = self.polynomial.at(*receiver);
+                let dealing = own.polynomial.at(*receiver);
                 seal_dealing::<G>(dealer, *receiver, key, &dealing, rng)
             });
             match sealed {
@@ -118,15 +187,11 @@ impl<G: Group> Committed<G> {
                 None => faults.push((Some(*receiver), Fault::BadCeremonyKey)),
             }
         }
-        if !faults.is_empty() {
-            return Err(faults);
+        if faults.is_empty() {
+            Ok(dealings)
+        } else {
+            Err(faults)
         }
-        Ok(DealBody {
-            version: Version,
-            round1: [0; 32],
-            opening: self.opening.clone(),
-            dealings,
-        })
     }
 
     pub(crate) fn deal(
@@ -136,20 +201,32 @@ impl<G: Group> Committed<G> {
     ) -> Result<(Dealt<G>, Outbox), Abort> {
         let mut view = self.context.receive(1, inbox)?;
         let bodies = read_all(&view, |sender, body| {
-            check_keys(&self.context, sender, body)
+            check_commit(&self.context, sender, body)
         })
         .map_err(Abort::many)?;
-        let mut body = self.seal_dealings(&bodies, rng).map_err(Abort::many)?;
+        let dealings = self.seal_dealings(&bodies, rng).map_err(Abort::many)?;
         let me = self.context.me();
         view.insert(me, self.own);
-        body.round1 = round1_hash(&self.context.sid, view.values().map(|h| &h.digest));
-        let round1 = body.round1;
+        let round1 = round1_hash(&self.context.sid, view.values().map(|h| &h.digest));
+        let Part { dealing, carried } = self.part;
+        let body = DealBody {
+            version: Version,
+            round1,
+            opening: dealing.as_ref().map(|d| d.opening.clone()),
+            dealings,
+        };
         let (own, outbox) = self.context.broadcast(2, cbor::encode(&body));
-        let commitments = bodies.into_iter().map(|(n, b)| (n, b.commitment));
+        let commitments = bodies
+            .into_iter()
+            .filter_map(|(n, b)| Some((n, b.commitment?)));
+        let mut share = carried;
+        if let Some(dealing) = &dealing {
+            *share = *share + *dealing.polynomial.at(me);
+        }
         let round = Dealt {
             commitments: commitments.collect(),
-            own_dealing: self.polynomial.at(me),
-            own_points: self.polynomial.commit(),
+            share,
+            own_points: dealing.map(|d| d.points),
             context: self.context,
             keys: self.keys,
             view,
@@ -191,33 +268,50 @@ pub(crate) struct Dealt<G: Group> {
     view: View,
     round1: [u8; 32],
     commitments: BTreeMap<NodeIndex, [u8; 32]>,
-    own_dealing: Zeroizing<G::Scalar>,
-    own_points: Vec<G::Point>,
+    /// What our share starts from, with our own dealing to us.
+    share: Zeroizing<G::Scalar>,
+    /// Our own Feldman commitment, if we deal.
+    own_points: Option<Vec<G::Point>>,
     own: Heard,
 }
 
 impl<G: Group> Dealt<G> {
-    /// The public checks of one dealer.
-    fn check_public(&self, node: NodeIndex, body: &DealBody) -> Result<Vec<G::Point>, Fault> {
-        // A dealer with another view of round 1 is judged no further: it may be honest, and
+    /// The public checks of one broadcast; gives a dealer's commitment, and nothing of a receiver.
+    fn check_public(
+        &self,
+        node: NodeIndex,
+        body: &DealBody,
+    ) -> Result<Option<Vec<G::Point>>, Fault> {
+        // A node with another view of round 1 is judged no further: it may be honest, and
         // whoever sent two different broadcasts is to blame (amendment 8).
-        if body.round1 != self.round1 {
+        if !Guard::SameView.holds(body.round1 == self.round1) {
             return Err(Fault::ContextDiffers);
         }
-        let receivers = body.dealings.iter().map(|d| d.receiver);
-        if !receivers.eq(self.context.others_of(node)) {
+        let plan = &self.context.plan;
+        let deals = plan.deals(node);
+        if !Guard::Role.holds(body.opening.is_some() == deals) {
+            return Err(Fault::WrongRole);
+        }
+        let mut receivers = self.context.others_of(node);
+        receivers.retain(|_| deals);
+        let named = body.dealings.iter().map(|d| d.receiver);
+        if !Guard::Receivers.holds(named.eq(receivers)) {
             return Err(Fault::WrongLength);
         }
+        let Some(opening) = body.opening.as_ref().filter(|_| deals) else {
+            return Ok(None);
+        };
         let dealer = Dealer {
             sid: &self.context.sid,
             node,
         };
-        if self.commitments.get(&node) != Some(&commitment(dealer, &body.opening)) {
+        let opens = self.commitments.get(&node) == Some(&commitment(dealer, opening));
+        if !Guard::Opens.holds(opens) {
             return Err(Fault::BadCommitment);
         }
-        let points = read_coefficients::<G>(&body.opening, self.context.params.threshold)?;
-        check_possession::<G>(dealer, &body.opening, &points)?;
-        Ok(points)
+        let points = read_coefficients::<G>(plan, node, opening)?;
+        check_possession::<G>(plan, dealer, opening, &points)?;
+        Ok(Some(points))
     }
 
     /// The dealing of one dealer, or our complaint against it.
@@ -252,23 +346,25 @@ impl<G: Group> Dealt<G> {
         ))
     }
 
-    /// Evaluates every dealer before anything is decided.
+    /// Evaluates everyone before anything is decided.
     fn check_all(&self, view: &View) -> Result<Checked<G>, Abort> {
+        let own = self.own_points.iter();
         let mut checked = Checked {
-            points: BTreeMap::from([(self.context.me(), self.own_points.clone())]),
-            share: Zeroizing::new(*self.own_dealing),
+            points: own.map(|p| (self.context.me(), p.clone())).collect(),
+            share: Zeroizing::new(*self.share),
         };
         let (mut faults, mut complaints) = (Faults::new(), Vec::new());
         for (node, heard) in view {
-            let body = match cbor::decode::<DealBody>(&heard.signed.body, BODY_BYTES_MAX) {
-                Ok(body) => body,
-                Err(_) => {
-                    faults.push((Some(*node), Fault::MalformedBroadcast));
-                    continue;
-                }
-            };
-            let points = match self.check_public(*node, &body) {
-                Ok(points) => points,
+            let body = cbor::decode::<DealBody>(&heard.signed.body, BODY_BYTES_MAX);
+            let read = body
+                .map_err(|_| Fault::MalformedBroadcast)
+                .and_then(|body| {
+                    let points = self.check_public(*node, &body)?;
+                    Ok(points.map(|points| (body, points)))
+                });
+            let (body, points) = match read {
+                Ok(Some(read)) => read,
+                Ok(None) => continue,
                 Err(fault) => {
                     faults.push((Some(*node), fault));
                     continue;
@@ -283,7 +379,9 @@ impl<G: Group> Dealt<G> {
             }
             checked.points.insert(*node, points);
         }
-        faults.extend(copied_dealers::<G>(self.context.me(), &checked.points));
+        if matches!(self.context.plan.lineage, Lineage::Birth) {
+            faults.extend(copied_dealers::<G>(self.context.me(), &checked.points));
+        }
         if faults.is_empty() {
             Ok(checked)
         } else {
@@ -295,14 +393,20 @@ impl<G: Group> Dealt<G> {
         let mut view = self.context.receive(2, inbox)?;
         let checked = self.check_all(&view)?;
         view.insert(self.context.me(), self.own);
-        let transcript = transcript(&self.context.sid, &self.view, &view);
-        let public = public_record::<G>(&self.context, &checked.points, transcript)?;
+        let mut public =
+            public_record::<G>(&self.context.plan, &self.context.nodes(), checked.points)
+                .map_err(|fault| Abort::one(None, fault))?;
+        transcript(&mut public, &self.context, [&self.view, &view]);
+        let share_point = G::encode_point(&G::generate(&checked.share));
+        let certified = public.public_share(self.context.me());
+        if !Guard::NewShare.holds(certified == Some(share_point.as_slice())) {
+            return Err(Abort::one(None, Fault::WrongShare));
+        }
         let share = KeyShare {
             public,
             node: self.context.me(),
             secret: SecretBytes::take(&mut G::encode_scalar(&checked.share)),
         };
-        let share_point = G::encode_point(&G::generate(&checked.share));
         Ok(Echoing::new(self.context, share, share_point))
     }
 }
@@ -335,7 +439,7 @@ impl<G: Group> Round<Generated> for Dealt<G> {
 struct Checked<G: Group> {
     /// Each dealer's Feldman commitment, ours included.
     points: BTreeMap<NodeIndex, Vec<G::Point>>,
-    /// The sum of all dealings to us, which is our share.
+    /// What our share started from with the sum of all dealings to us, which is our new share.
     share: Zeroizing<G::Scalar>,
 }
 
@@ -363,13 +467,20 @@ fn read_all(
     }
 }
 
-/// One key for each dealer, all different: opening one must open one dealing only (rule (a)).
-fn check_keys(context: &Context, sender: NodeIndex, body: &CommitBody) -> Result<(), Fault> {
+/// A dealer commits, and nobody else does; and there is one key for each dealer, all different:
+/// opening one must open one dealing only (rule (a)).
+fn check_commit(context: &Context, sender: NodeIndex, body: &CommitBody) -> Result<(), Fault> {
+    let deals = context.plan.deals(sender);
+    if !Guard::Role.holds(body.commitment.is_some() == deals) {
+        return Err(Fault::WrongRole);
+    }
     let dealers = body.keys.iter().map(|k| k.dealer);
     let mut keys: Vec<&[u8; 32]> = body.keys.iter().map(|k| &k.key).collect();
     keys.sort_unstable();
     let repeated = keys.iter().zip(keys.iter().skip(1)).any(|(a, b)| a == b);
-    if dealers.eq(context.others_of(sender)) && !repeated {
+    if Guard::KeyForEach.holds(dealers.eq(context.dealers_for(sender)))
+        && Guard::KeysDistinct.holds(!repeated)
+    {
         Ok(())
     } else {
         Err(Fault::BadCeremonyKey)
@@ -389,67 +500,10 @@ fn copied_dealers<G: Group>(me: NodeIndex, points: &BTreeMap<NodeIndex, Vec<G::P
     let mut faults = Faults::new();
     for (node, own) in points.iter().filter(|(node, _)| **node != me) {
         let mut others = points.iter().filter(|(other, _)| *other != node);
-        if others.any(|(_, other)| other.first() == own.first()) {
+        let copied = others.any(|(_, other)| other.first() == own.first());
+        if !Guard::Copied.holds(!copied) {
             faults.push((Some(*node), Fault::CopiedDealer));
         }
     }
     faults
-}
-
-/// The hash of all broadcasts of rounds 1 and 2, in order.
-fn transcript(sid: &[u8; 32], round1: &View, round2: &View) -> [u8; 32] {
-    let mut hasher = TaggedHasher::new(tags::DKG_TRANSCRIPT);
-    hasher.part(sid);
-    for heard in round1.values().chain(round2.values()) {
-        hasher.part(&heard.digest);
-    }
-    hasher.finish()
-}
-
-/// The key and all public shares, none of which may be the identity.
-fn public_record<G: Group>(
-    context: &Context,
-    points: &BTreeMap<NodeIndex, Vec<G::Point>>,
-    transcript: [u8; 32],
-) -> Result<KeyPublic, Abort> {
-    let degenerate = || Abort::one(None, Fault::DegenerateKey);
-    let encode = |point: G::Point| {
-        let usable = point != G::identity();
-        usable
-            .then(|| G::encode_point(&point))
-            .ok_or_else(degenerate)
-    };
-    let constants = points.values().filter_map(|p| p.first());
-    let key = constants.fold(G::identity(), |sum, c| sum + *c);
-    let mut public_shares = Vec::new();
-    for node in context.nodes() {
-        let dealt = points.values().map(|p| evaluate::<G>(p, node));
-        let point = encode(dealt.fold(G::identity(), |sum, p| sum + p))?;
-        public_shares.push(PublicShare { node, point });
-    }
-    let params = &context.params;
-    Ok(KeyPublic {
-        version: Version,
-        cluster: params.cluster,
-        charter: params.charter,
-        ceremony: params.ceremony,
-        key: params.key,
-        name: params.name.clone(),
-        scheme: params.scheme,
-        purpose: params.purpose,
-        threshold: params.threshold,
-        epoch: ShareEpoch::default(),
-        public_key: encode(key)?,
-        public_shares,
-        transcript,
-        chain_code: birth_chain_code(&transcript),
-        origin: KeyOrigin::Born,
-        previous: None,
-    })
-}
-
-/// The chain code of a key that is born here: from its whole transcript, so that no single dealer
-/// chooses it, and without another message.
-pub(crate) fn birth_chain_code(transcript: &[u8; 32]) -> [u8; 32] {
-    tagged(tags::CHAIN_CODE, &[transcript])
 }

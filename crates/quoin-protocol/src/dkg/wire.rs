@@ -32,10 +32,10 @@ pub struct CommitBody {
     /// or a restart that it has not heard of yet) can be told from whoever signs wrongly.
     #[cbor(n(1), with = "minicbor::bytes")]
     pub sid: [u8; 32],
-    /// The hash of what round 2 opens.
+    /// The hash of what round 2 opens; `None` from somebody who does not deal.
     #[cbor(n(2), with = "minicbor::bytes")]
-    pub commitment: [u8; 32],
-    /// One key for each other node, ascending.
+    pub commitment: Option<[u8; 32]>,
+    /// One key for each other dealer, ascending.
     #[n(3)]
     pub keys: Vec<DealerKey>,
 }
@@ -60,29 +60,38 @@ pub struct DealBody {
     /// The hash of every round-1 broadcast as the sender saw them.
     #[cbor(n(1), with = "minicbor::bytes")]
     pub round1: [u8; 32],
-    /// The opened commitment.
+    /// The opened commitment; `None` from somebody who does not deal.
     #[n(2)]
-    pub opening: Opening,
-    /// One encrypted dealing for each other node, ascending.
+    pub opening: Option<Opening>,
+    /// One encrypted dealing for each other node, ascending; none from somebody who does not deal.
     #[n(3)]
     pub dealings: Vec<EncryptedDealing>,
 }
 
-/// A dealer's public polynomial with its proof of possession.
+/// A dealer's public polynomial.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Opening {
-    /// The Feldman commitment, constant term first.
+    /// The Feldman commitment, constant term first. A refresh leaves the constant term out, since
+    /// it is zero: what is not sent cannot be wrong.
     #[n(0)]
     pub coefficients: Vec<ByteVec>,
-    /// The proof's nonce point.
+    /// What hides the commitment until it is opened.
     #[cbor(n(1), with = "minicbor::bytes")]
+    pub salt: [u8; 32],
+    /// At a key's birth: the proof that the dealer knows the constant term.
+    #[n(2)]
+    pub proof: Option<Possession>,
+}
+
+/// A Schnorr proof that a dealer knows the constant term of its polynomial.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Possession {
+    /// The proof's nonce point.
+    #[cbor(n(0), with = "minicbor::bytes")]
     pub nonce: Vec<u8>,
     /// The proof's response.
-    #[cbor(n(2), with = "minicbor::bytes")]
+    #[cbor(n(1), with = "minicbor::bytes")]
     pub response: [u8; 32],
-    /// What hides the commitment until it is opened.
-    #[cbor(n(3), with = "minicbor::bytes")]
-    pub salt: [u8; 32],
 }
 
 /// One dealing under HPKE.

@@ -8,7 +8,7 @@
 use super::context::Direction;
 use super::rng::BatchRng;
 use crate::Fault;
-use curve25519_dalek::ristretto::{CompressedRistretto, RistrettoPoint};
+use curve25519_dalek::ristretto::{CompressedRistretto, RistrettoBasepointTable, RistrettoPoint};
 use curve25519_dalek::scalar::Scalar;
 use curve25519_dalek::traits::IsIdentity;
 use quoin_core::tags;
@@ -103,7 +103,7 @@ impl Receiver {
             let c = 1 ^ (*delta >> l) as u8 & 1;
             // Which of the two points came from these bytes is the choice bit.
             let mut uniform = Zeroizing::new([0u8; 64]);
-            rng.rest.fill_bytes(uniform.as_mut_slice());
+            rng.key.fill_bytes(uniform.as_mut_slice());
             let other = RistrettoPoint::from_uniform_bytes(&uniform).compress();
             let exponent = secret_exponent(rng);
             let chosen = (RistrettoPoint::mul_base(&exponent)
@@ -129,12 +129,14 @@ impl Receiver {
 
     /// The chosen key of each transfer: from `x_l A`.
     pub(super) fn keys(self, direction: &Direction, bob: &[u8; 32]) -> Result<ChosenKeys, Fault> {
-        let point = decode(bob)?;
+        // One point, many exponents: its table pays for itself after a few of them. The table is
+        // public, and multiplying by it takes constant time like multiplying the generator.
+        let table = RistrettoBasepointTable::create(&decode(bob)?);
         let mut keys = Zeroizing::new(Vec::with_capacity(self.exponents.len()));
         let pairs = self.pairs.chunks_exact(PAIR_BYTES);
         for ((exponent, pair), l) in self.exponents.iter().zip(pairs).zip(0u8..) {
             let c = 1 ^ (*self.delta >> l) as u8 & 1;
-            let mut shared = **exponent * point;
+            let mut shared = &table * &**exponent;
             keys.push(key(direction, (l, c), bob, pair, &shared));
             shared.zeroize();
         }

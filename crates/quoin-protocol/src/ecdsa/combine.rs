@@ -4,10 +4,12 @@
 //! made no part of the signature, before it returns anything. Source: construction, section 10.2.
 
 use super::field::{decode_point, decode_scalar, encode_scalar, x_coordinate};
-use super::presignature::Answer;
+use super::guard::Guard;
+use super::presignature::{Answer, view};
 use k256::elliptic_curve::point::AffineCoordinates;
 use k256::elliptic_curve::scalar::IsHigh;
 use k256::{AffinePoint, Scalar};
+use quoin_core::PresignatureId;
 use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
 use secp256k1::{Message, PublicKey, Secp256k1, VerifyOnly};
 use std::sync::LazyLock;
@@ -33,6 +35,9 @@ pub enum CombineFault {
     /// Signers answered about different things; the presignature is burnt.
     #[error("the answers are about different digests, tweaks or presignatures")]
     ViewsDiffer,
+    /// An answer's view is not that of the bound presignature, digest, tweak and openings.
+    #[error("answer `{0}` does not belong to its view")]
+    NotOfView(usize),
     /// Signers used different nonce points.
     #[error("the answers name different nonces")]
     NoncesDiffer,
@@ -67,6 +72,27 @@ fn parse(body: &[u8; 97]) -> Option<Parts> {
     })
 }
 
+/// Combines answers of a treasury key, whose views must be those of this presignature, digest,
+/// tweak and `openings`, the hash of what all signers opened.
+///
+/// # Errors
+/// As [`combine`], and when an answer is for anything else.
+pub(crate) fn combine_bound(
+    public_key: &[u8; 33],
+    (tweak, digest): (&[u8; 32], &[u8; 32]),
+    (id, openings): (PresignatureId, &[u8; 32]),
+    answers: &[Answer],
+) -> Result<EcdsaSignature, CombineFault> {
+    for (place, answer) in answers.iter().enumerate() {
+        let parts = parse(&answer.body).ok_or(CombineFault::Malformed(place))?;
+        let computed = view(id, digest, tweak, &parts.nonce, Some(openings));
+        if !Guard::ViewsEqual.holds(answer.view == computed) {
+            return Err(CombineFault::NotOfView(place));
+        }
+    }
+    combine(public_key, tweak, digest, answers)
+}
+
 /// Combines the answers of all signers into a signature of `digest` under the key tweaked by
 /// `tweak`.
 ///
@@ -79,7 +105,7 @@ pub fn combine(
     answers: &[Answer],
 ) -> Result<EcdsaSignature, CombineFault> {
     let first = answers.first().ok_or(CombineFault::NoAnswers)?;
-    if answers.iter().any(|a| a.view != first.view) {
+    if !Guard::ViewsEqual.holds(answers.iter().all(|a| a.view == first.view)) {
         return Err(CombineFault::ViewsDiffer);
     }
     let parts = answers
@@ -140,7 +166,7 @@ pub(crate) fn verify(
         .map_err(|_| CombineFault::DoesNotVerify)?;
     let recovered = VERIFIER.recover_ecdsa(message, &recoverable);
     let verified = VERIFIER.verify_ecdsa(message, &recoverable.to_standard(), &key);
-    if verified.is_ok() && recovered == Ok(key) {
+    if Guard::Verified.holds(verified.is_ok() && recovered == Ok(key)) {
         Ok(())
     } else {
         Err(CombineFault::DoesNotVerify)

@@ -4,6 +4,7 @@
 //! before it starts a session. Source: construction, sections 4 and 5.
 
 use super::field::{base_mul, decode_point, decode_scalar, encode_point, lagrange};
+use super::guard::Guard;
 use super::params::{Params, batch_size_is_allowed};
 use crate::batch::{BatchHeader, Profile};
 use crate::roster::Roster;
@@ -28,6 +29,11 @@ impl Faults {
         self.0.push((culprit, fault));
     }
 
+    /// Whether nothing was noted.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Ends the session when anything was noted.
     pub(super) fn settle(self) -> Result<(), Abort> {
         if self.0.is_empty() {
@@ -48,6 +54,8 @@ pub(super) struct Session {
     pub(super) public_key: AffinePoint,
     /// This signer.
     pub(super) me: NodeIndex,
+    /// `lambda_j X_j` of every signer: its certified share, weighted for this set.
+    pub(super) weighted: BTreeMap<NodeIndex, ProjectivePoint>,
     roster: Arc<Roster>,
 }
 
@@ -67,14 +75,18 @@ impl Session {
         roster: Arc<Roster>,
     ) -> Result<(Self, OwnShare), Abort> {
         check_header::<P>(&header, share, &roster).map_err(|fault| Abort::one(None, fault))?;
-        let own = own_share(&header, share, &roster)
+        let (own, weighted) = own_share(&header, share, &roster)
             .ok_or_else(|| Abort::one(None, Fault::WrongShare))?;
-        let session =
-            Self::new(header, roster).ok_or_else(|| Abort::one(None, Fault::HeaderDiffers))?;
+        let session = Self::new(header, roster, weighted)
+            .ok_or_else(|| Abort::one(None, Fault::HeaderDiffers))?;
         Ok((session, own))
     }
 
-    fn new(header: BatchHeader, roster: Arc<Roster>) -> Option<Self> {
+    fn new(
+        header: BatchHeader,
+        roster: Arc<Roster>,
+        weighted: BTreeMap<NodeIndex, ProjectivePoint>,
+    ) -> Option<Self> {
         let public_key = decode_point(header.public_key.as_slice().try_into().ok()?)?;
         let ctx0 = tagged(tags::ECDSA_CTX0, &[&cbor::encode(&header)]);
         Some(Self {
@@ -82,8 +94,14 @@ impl Session {
             ctx0,
             public_key,
             me: roster.me,
+            weighted,
             roster,
         })
+    }
+
+    /// Whether the batch is of a treasury key, whose presignatures sign in two rounds.
+    pub(super) fn is_treasury(&self) -> bool {
+        self.header.profile == Profile::Treasury
     }
 
     /// How many presignatures the batch makes.
@@ -167,7 +185,7 @@ impl Session {
         &self,
         round: u8,
         mut inbox: Inbox,
-        lengths: impl Fn(NodeIndex) -> (usize, usize),
+        lengths: impl Fn(NodeIndex, &RoundMessage) -> (usize, usize),
         faults: &mut Faults,
     ) -> Inbox {
         let mut received = Inbox::new();
@@ -176,7 +194,7 @@ impl Session {
                 faults.note(Some(node), Fault::WrongParticipants);
                 continue;
             };
-            match self.check_message(round, node, &message, lengths(node)) {
+            match self.check_message(round, node, &message, lengths(node, &message)) {
                 Ok(()) => {
                     received.insert(node, message);
                 }
@@ -199,11 +217,13 @@ impl Session {
         if message.round != round {
             return Err(Fault::WrongRound);
         }
-        if message.broadcast.len() != broadcast || message.private.len() != private {
+        let exact = message.broadcast.len() == broadcast && message.private.len() == private;
+        if !Guard::ExactLength.holds(exact) {
             return Err(Fault::WrongLength);
         }
         let hash = self.broadcast_hash(round, sender, &message.broadcast);
-        if !self.verifies(sender, &hash, &message.signature) {
+        let signed = self.verifies(sender, &hash, &message.signature);
+        if !Guard::BroadcastSignature.holds(signed) {
             return Err(Fault::BadBroadcastSignature);
         }
         Ok(())
@@ -220,9 +240,8 @@ fn check_header<P: Params>(
     if !batch_size_is_allowed::<P>(header.size) {
         return Err(Fault::WrongBatchSize);
     }
-    // The second round of treasury keys is another protocol: to make one-round presignatures for
-    // them would silently drop what their purpose promises.
-    if header.profile != Profile::Normal || key.purpose == Purpose::Treasury {
+    // One-round presignatures for a treasury key would silently drop what its purpose promises.
+    if (header.profile == Profile::Treasury) != (key.purpose == Purpose::Treasury) {
         return Err(Fault::UnsupportedProfile);
     }
     let key_matches = header.scheme == Scheme::Ecdsa
@@ -237,7 +256,8 @@ fn check_header<P: Params>(
         && header.set.contains(roster.me)
         && share.node == roster.me;
     let own_credential = roster.nodes.get(&roster.me) == Some(&roster.identity.public());
-    if key_matches && set_matches && own_credential && members_match(header, roster) {
+    let members_match = own_credential && members_match(header, roster);
+    if Guard::Header.holds(key_matches && members_match) && Guard::SignerSet.holds(set_matches) {
         Ok(())
     } else {
         Err(Fault::HeaderDiffers)
@@ -260,23 +280,29 @@ fn members_match(header: &BatchHeader, roster: &Roster) -> bool {
             .all(|(node, id)| roster.nodes.get(&node).map(PublicCredential::id) == Some(*id))
 }
 
-/// The weighted share; `None` when the stored share is not the one that was certified, or the
-/// signers' certified shares do not interpolate to the key.
-fn own_share(header: &BatchHeader, share: &KeyShare, roster: &Roster) -> Option<OwnShare> {
+/// The weighted share, and everyone's weighted public share; `None` when the stored share is not
+/// the one that was certified, or the signers' certified shares do not interpolate to the key.
+fn own_share(
+    header: &BatchHeader,
+    share: &KeyShare,
+    roster: &Roster,
+) -> Option<(OwnShare, BTreeMap<NodeIndex, ProjectivePoint>)> {
     let secret = Zeroizing::new(decode_scalar(share.secret.expose())?);
     let point = base_mul(&secret).to_affine();
-    if encode_point(&point) != *share.public.public_share(roster.me)? {
-        return None;
-    }
+    let certified = encode_point(&point) == *share.public.public_share(roster.me)?;
+    let mut weighted = BTreeMap::new();
     let mut sum = ProjectivePoint::IDENTITY;
     for node in header.set.iter() {
         let public = share.public.public_share(node)?.try_into().ok()?;
-        sum += decode_point(public)? * lagrange(&header.set, node)?;
+        let point = decode_point(public)? * lagrange(&header.set, node)?;
+        sum += point;
+        weighted.insert(node, point);
     }
-    if encode_point(&sum.to_affine()) != *header.public_key {
+    let adds_up = encode_point(&sum.to_affine()) == *header.public_key;
+    if !Guard::CertifiedShare.holds(certified && adds_up) {
         return None;
     }
-    weigh(header, share, roster, &secret)
+    Some((weigh(header, share, roster, &secret)?, weighted))
 }
 
 fn weigh(

@@ -163,7 +163,21 @@ impl BobRows {
         }
     }
 
+    /// The rows of `count` transfers from transfer `first` on.
+    pub(super) fn of(&self, first: usize, count: usize) -> &[u128] {
+        self.rows.get(first..first + count).unwrap_or_default()
+    }
+
+    /// Bob's choices in `count` transfers from transfer `first` on, 0 or 1 each.
+    pub(super) fn choice_bits(&self, first: usize, count: usize) -> impl Iterator<Item = u64> {
+        (first..first + count).map(|n| {
+            let word = self.choices.get(n / ROW_BITS).copied().unwrap_or(0);
+            (word >> (n % ROW_BITS)) as u64 & 1
+        })
+    }
+
     /// Bob's choices in `count` transfers from transfer `first` on.
+    #[cfg(test)]
     pub(super) fn choices(&self, first: usize, count: usize) -> impl Iterator<Item = Choice> {
         (first..first + count).map(|n| {
             let word = self.choices.get(n / ROW_BITS).copied().unwrap_or(0);

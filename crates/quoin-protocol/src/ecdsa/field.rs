@@ -3,13 +3,16 @@
 //! Not here: protocol steps. Everything on secrets is constant time because `k256`'s scalar and
 //! point arithmetic is. Source: construction, section 3.
 
+use super::limbs::Residue;
 use super::params::PRODUCTION_OTS;
+use super::points::normalized;
 use k256::elliptic_curve::PrimeField;
 use k256::elliptic_curve::bigint::{Encoding, U256, U512};
 use k256::elliptic_curve::group::GroupEncoding;
 use k256::elliptic_curve::ops::Reduce;
 use k256::elliptic_curve::point::AffineCoordinates;
-use k256::{AffinePoint, ProjectivePoint, Scalar};
+use k256::elliptic_curve::sec1::FromEncodedPoint;
+use k256::{AffinePoint, EncodedPoint, ProjectivePoint, Scalar};
 use quoin_core::hash::TaggedHasher;
 use quoin_core::tags::{self, Tag};
 use quoin_core::{NodeIndex, SignerSet};
@@ -76,8 +79,22 @@ pub(super) fn encode_scalar(scalar: &Scalar) -> [u8; SCALAR_BYTES] {
     scalar.to_bytes().into()
 }
 
-/// Decodes a compressed point. The identity and every other form are refused.
+/// Decodes a compressed point, which is public. The identity and every other form are refused.
+///
+/// The root is libsecp256k1's, which is quicker at it; `k256` then checks that both coordinates are
+/// canonical and on the curve.
 pub(super) fn decode_point(bytes: &[u8; POINT_BYTES]) -> Option<AffinePoint> {
+    if !matches!(bytes.first(), Some(2 | 3)) {
+        return None;
+    }
+    let decoded = secp256k1::PublicKey::from_slice(bytes).ok()?;
+    let encoded = EncodedPoint::from_bytes(decoded.serialize_uncompressed()).ok()?;
+    AffinePoint::from_encoded_point(&encoded).into()
+}
+
+/// The plain path: the library's own decoder.
+#[cfg(test)]
+fn decode_point_plainly(bytes: &[u8; POINT_BYTES]) -> Option<AffinePoint> {
     if !matches!(bytes.first(), Some(2 | 3)) {
         return None;
     }
@@ -91,19 +108,7 @@ pub(super) fn encode_point(point: &AffinePoint) -> [u8; POINT_BYTES] {
 
 /// The compressed forms of many points, with one inversion for all.
 pub(super) fn encode_points(points: &[ProjectivePoint]) -> Vec<[u8; POINT_BYTES]> {
-    use k256::elliptic_curve::BatchNormalize;
-    // The library's batch inversion panics on no points and on an identity that came out of a sum.
-    // No honest value is the identity, and all points that are encoded here are public.
-    if points.is_empty() || points.contains(&ProjectivePoint::IDENTITY) {
-        return points
-            .iter()
-            .map(|point| encode_point(&point.to_affine()))
-            .collect();
-    }
-    ProjectivePoint::batch_normalize(points)
-        .iter()
-        .map(encode_point)
-        .collect()
+    normalized(points).iter().map(encode_point).collect()
 }
 
 /// A secret scalar times the generator, in constant time from a table.
@@ -143,6 +148,13 @@ pub(super) fn gadget() -> &'static [Scalar] {
             .collect()
     });
     &GADGET
+}
+
+/// The gadget vector as factors of long sums.
+pub(super) fn gadget_words() -> &'static [Residue] {
+    static WORDS: LazyLock<Vec<Residue>> =
+        LazyLock::new(|| gadget().iter().map(Residue::from).collect());
+    &WORDS
 }
 
 /// Secret scalars in one allocation of final size, wiped on drop.
@@ -206,6 +218,36 @@ mod tests {
         let mut large_x = [0xff; 33];
         large_x[0] = 2;
         assert!(decode_point(&large_x).is_none(), "x above the field");
+    }
+
+    #[test]
+    fn both_libraries_decode_alike() {
+        // Small x, of which about half are on the curve, x about p, and random ones.
+        let p_minus_one = {
+            let mut bytes = [0xffu8; 32];
+            bytes[27] = 0xfe;
+            bytes[30..].copy_from_slice(&[0xfc, 0x2e]);
+            bytes
+        };
+        let mut seen = [0; 2];
+        for step in 0..200u8 {
+            let mut small = [0; 32];
+            small[31] = step;
+            let mut large = p_minus_one;
+            large[31] = large[31].wrapping_add(step);
+            let random = hash_to_scalar(tags::ECDSA_GADGET, &[&[step]]);
+            for x in [small, large, encode_scalar(&random)] {
+                for form in [2, 3] {
+                    let mut bytes = [form; POINT_BYTES];
+                    bytes[1..].copy_from_slice(&x);
+                    let decoded = decode_point(&bytes);
+                    assert_eq!(decoded, decode_point_plainly(&bytes));
+                    assert!(decoded.is_none_or(|point| encode_point(&point) == bytes));
+                    seen[usize::from(decoded.is_some())] += 1;
+                }
+            }
+        }
+        assert!(seen[0] > 300 && seen[1] > 300, "{seen:?}");
     }
 
     #[test]

@@ -4,7 +4,9 @@
 //! message that is one byte off is refused before anything is read (construction, section 5 to 9).
 
 use super::field::{POINT_BYTES, SCALAR_BYTES};
-use super::params::{COLUMNS, LEAVES, MASK_BLOCKS, Params, ROW_BITS, TREE_DEPTH};
+use super::params::{
+    BATCH_MAX, COLUMNS, LEAVES, MASK_BLOCKS, MESSAGE_BYTES_MAX, Params, ROW_BITS, TREE_DEPTH,
+};
 
 /// Bytes of a hash, a nonce, a salt or a ristretto255 point.
 const HASH: usize = 32;
@@ -48,9 +50,10 @@ const fn tree_sums<P: Params>() -> usize {
     2 * 16 * base_ots::<P>()
 }
 
-/// Round 3: salt, then R and pk for each presignature.
-pub(super) const fn round3_broadcast(size: usize) -> usize {
-    HASH + 2 * POINT_BYTES * size
+/// Round 3: salt, then R and pk for each presignature; for treasury keys a commitment to entropy
+/// for each.
+pub(super) const fn round3_broadcast(size: usize, treasury: bool) -> usize {
+    HASH + size * (2 * POINT_BYTES + if treasury { HASH } else { 0 })
 }
 
 /// Round 3 private: one multiplication for each presignature.
@@ -63,12 +66,29 @@ pub(super) const fn corrections_bytes<P: Params>() -> usize {
     P::OTS * COLUMNS * SCALAR_BYTES
 }
 
+// One message is one frame.
+const _: () = assert!(
+    round3_broadcast(BATCH_MAX as usize, true)
+        + round3_private::<super::params::Production>(BATCH_MAX as usize)
+        <= MESSAGE_BYTES_MAX
+);
+
 const fn product_bytes<P: Params>() -> usize {
     SCALAR_BYTES + corrections_bytes::<P>() + SCALAR_BYTES + HASH + 2 * POINT_BYTES
 }
 
 /// Round 4: the transcript and the signature over its confirmation.
 pub(super) const ROUND4_BROADCAST: usize = HASH + 64;
+
+/// Round 4 of a dispute: the transcript, and the seed shared with each other signer. Two others at
+/// least: the length is never that of a confirmation, see the assertion.
+pub(super) const fn dispute_broadcast(others: usize) -> usize {
+    HASH + SEED_MARK + HASH * others
+}
+
+/// One byte that keeps a dispute's length apart from every confirmation's.
+const SEED_MARK: usize = 1;
+const _: () = assert!(!(ROUND4_BROADCAST - HASH - SEED_MARK).is_multiple_of(HASH));
 
 /// Reads fixed fields from the front of a message.
 struct Reader<'a>(&'a [u8]);
@@ -167,14 +187,56 @@ pub(super) struct Round3Broadcast<'a> {
     pub(super) salt: &'a [u8; 32],
     /// R and pk of each presignature.
     pub(super) points: &'a [[[u8; POINT_BYTES]; 2]],
+    /// The commitment to entropy of each presignature, for treasury keys.
+    pub(super) entropy: &'a [[u8; 32]],
 }
 
 impl<'a> Round3Broadcast<'a> {
-    pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
+    pub(super) fn parse(bytes: &'a [u8], size: usize) -> Option<Self> {
         let mut reader = Reader(bytes);
         Some(Self {
             salt: reader.array()?,
-            points: reader.0.as_chunks().0.as_chunks().0,
+            points: reader
+                .bytes(2 * POINT_BYTES * size)?
+                .as_chunks()
+                .0
+                .as_chunks()
+                .0,
+            entropy: reader.0.as_chunks().0,
+        })
+    }
+}
+
+/// The fields of a round 4 broadcast in a dispute.
+pub(super) struct DisputeBroadcast<'a> {
+    /// The batch's transcript as the sender saw it.
+    pub(super) transcript: &'a [u8; 32],
+    /// The seeds that the sender shares with the other signers, in their order.
+    pub(super) seeds: &'a [[u8; 32]],
+}
+
+impl<'a> DisputeBroadcast<'a> {
+    /// The own broadcast.
+    pub(super) fn write<'s>(
+        transcript: &[u8; 32],
+        seeds: impl Iterator<Item = &'s [u8; 32]>,
+    ) -> Vec<u8> {
+        let mut out = transcript.to_vec();
+        out.push(0);
+        seeds.for_each(|seed| out.extend_from_slice(seed));
+        out
+    }
+
+    pub(super) fn parse(bytes: &'a [u8], others: usize) -> Option<Self> {
+        if bytes.len() != dispute_broadcast(others) {
+            return None;
+        }
+        let mut reader = Reader(bytes);
+        let transcript = reader.array()?;
+        (reader.array()? == &[0]).then_some(())?;
+        Some(Self {
+            transcript,
+            seeds: reader.0.as_chunks().0,
         })
     }
 }
@@ -226,10 +288,12 @@ pub(super) struct Round4Broadcast<'a> {
 impl<'a> Round4Broadcast<'a> {
     pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let mut reader = Reader(bytes);
-        Some(Self {
+        let parsed = Self {
             transcript: reader.array()?,
             signature: reader.array()?,
-        })
+        };
+        // A round 4 message is one of two things, and this is all of the other one.
+        reader.0.is_empty().then_some(parsed)
     }
 }
 

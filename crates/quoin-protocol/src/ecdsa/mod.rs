@@ -12,8 +12,8 @@
 //! | 1 | commitment to the nonce points, base transfers, zero-share seeds | `rounds/one.rs`, `base_ot.rs`, `zero.rs` |
 //! | 2 | context, all-but-one trees, extension with its check | `rounds/two.rs`, `ggm.rs`, `extension.rs` |
 //! | 3 | opened points, multiplications of nonce and key share | `rounds/three.rs`, `pads.rs`, `rvole.rs` |
-//! | 4 | signed confirmation of one transcript | `rounds/four.rs` |
-//! | online | one answer from each signer | `presignature.rs`, `combine.rs` |
+//! | 4 | signed confirmation of one transcript, or what names a wrong key share | `rounds/four.rs`, `rounds/dispute.rs` |
+//! | online | one answer from each signer; for treasury keys an opening before it | `presignature.rs`, `combine.rs` |
 //!
 //! Everything else: sizes in `params.rs`, the header and signed broadcasts in `context.rs`, wire
 //! layouts in `message.rs`, scalars and points in `field.rs`, randomness in `rng.rs`, the
@@ -22,7 +22,9 @@
 //! Sources: DKLs23 (eprint 2023/765) for the protocol, SoftSpokenOT (2022/192) for the extension,
 //! the endemic transfer of Masny and Rindal (2019/706) with the tags that batching demands
 //! (2021/682). Not here: key generation, strikes, journaling and pools; the node does the latter.
-//! Treasury batches, which sign in two rounds, are refused with [`Fault::UnsupportedProfile`].
+//! Treasury keys sign in two rounds: in round 3 each signer commits to entropy, which it opens once
+//! the presignature is bound to a digest (section 10.5). A batch of another profile than the key's
+//! purpose demands is refused with [`Fault::UnsupportedProfile`].
 //!
 //! Differs from DKLs23: base transfers for each batch; one extension for the whole batch; a
 //! constant gadget; rounds that do not depend on the message run ahead; one commitment to all
@@ -34,12 +36,17 @@
 mod base_ot;
 pub mod combine;
 mod context;
+mod digits;
 mod extension;
 mod field;
+mod generator;
 mod ggm;
+pub(crate) mod guard;
+mod limbs;
 mod message;
 mod pads;
 pub mod params;
+mod points;
 mod presignature;
 mod rng;
 mod rounds;
@@ -47,11 +54,14 @@ mod rvole;
 mod self_test;
 #[cfg(test)]
 mod testing;
+#[cfg(feature = "timing")]
+pub mod timing;
 mod zero;
 
-pub(crate) use combine::verify;
+pub(crate) use combine::{combine_bound, verify};
 pub use combine::{CombineFault, EcdsaSignature, combine, verify_compact};
 pub use params::{Params, Production};
+pub(crate) use presignature::Bound;
 pub use presignature::{Answer, Presignature, SignFault};
 pub use self_test::{SelfTestFault, self_test};
 

@@ -6,6 +6,7 @@
 //! draw different values. What it cannot heal is a fork that sees equal inputs (construction,
 //! sections 3 and 21.2).
 
+use super::guard::Guard;
 use quoin_core::hash::tagged;
 use quoin_core::tags;
 use rand_chacha::ChaCha20Rng;
@@ -69,6 +70,9 @@ impl BatchRng {
 
     /// Re-keys with the old key, fresh entropy and the transcript so far.
     pub(super) fn rekey(&mut self, entropy: &mut dyn CryptoRngCore, transcript: &[&[u8]]) {
+        if Guard::Rekeyed.is_off() {
+            return;
+        }
         let fresh = fresh_entropy(entropy);
         let seen = tagged(tags::ECDSA_RNG, transcript);
         *self = Self::keyed([self.seed.as_flattened(), fresh.as_slice(), &seen]);

@@ -7,8 +7,12 @@
 
 use super::context::extend;
 use super::extension::BobRows;
-use super::field::{decode_scalar, encode_scalar, gadget, hash_to_scalar, secret_scalar};
-use super::message::Product;
+use super::field::{
+    SCALAR_BYTES, decode_scalar, encode_scalar, gadget_words, hash_to_scalar, reduce_narrow,
+    secret_scalar,
+};
+use super::limbs::{Residue, Sum, mask};
+use super::message::{Product, corrections_bytes};
 use super::pads::{PadKey, Pads};
 use super::params::{COLUMNS, Params};
 use super::rng::BatchRng;
@@ -16,7 +20,7 @@ use crate::Fault;
 use k256::Scalar;
 use quoin_core::hash::TaggedHasher;
 use quoin_core::tags;
-use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, Zeroizing};
 
 /// What both sides hash and derive in one direction.
@@ -30,7 +34,7 @@ struct Challenge([Scalar; 2]);
 
 impl Challenge {
     /// `theta_0 a + theta_1 b + c`.
-    fn combine(&self, [a, b, c]: &Pads) -> Scalar {
+    fn combine(&self, [a, b, c]: &[Scalar; COLUMNS]) -> Scalar {
         let [t0, t1] = &self.0;
         t0 * a + t1 * b + c
     }
@@ -76,7 +80,7 @@ impl CheckMask {
 
     /// `eta = theta_0 a_0 + theta_1 a_1 + a_2`.
     fn into_eta(self, challenge: &Challenge, [nonce, share]: [&Scalar; 2]) -> Scalar {
-        challenge.combine(&[*nonce, *share, *self.0])
+        challenge.combine(&Zeroizing::new([*nonce, *share, *self.0]))
     }
 }
 
@@ -97,6 +101,54 @@ pub(super) fn mask_behind(
 /// A party's shares of both products.
 pub(super) type Shares = Zeroizing<[Scalar; 2]>;
 
+/// The challenges as factors of long sums.
+struct Factors([Residue; 2]);
+
+impl Factors {
+    fn new(challenge: &Challenge) -> Self {
+        Self(challenge.0.each_ref().map(Residue::from))
+    }
+
+    /// Appends `theta_0 a + theta_1 b + c + d`, which the check hashes. `work` is left with secrets.
+    #[inline(always)]
+    fn combine(&self, [a, b, c]: &Pads, d: &Residue, work: &mut Combining, out: &mut SecretBuffer) {
+        let [t0, t1] = &self.0;
+        let Combining { sum, value } = work;
+        *sum = Sum::default();
+        sum.add_product(t0, a);
+        sum.add_product(t1, b);
+        sum.add(c);
+        sum.add(d);
+        *value = sum.reduced().to_be_bytes();
+        out.0.extend_from_slice(value);
+    }
+}
+
+/// Where combining works: every row overwrites the one before, and the last one is wiped.
+#[derive(Default)]
+struct Combining {
+    sum: Sum,
+    value: [u8; 32],
+}
+
+impl Drop for Combining {
+    fn drop(&mut self) {
+        self.sum.zeroize();
+        self.value.zeroize();
+    }
+}
+
+/// Bytes that absorb secrets, of final size and overwritten on drop. The write is one fill and
+/// pinned, where wiping byte by byte would take longer than hashing them.
+struct SecretBuffer(Vec<u8>);
+
+impl Drop for SecretBuffer {
+    fn drop(&mut self) {
+        self.0.fill(0);
+        std::hint::black_box(&mut self.0);
+    }
+}
+
 /// Alice multiplies her inputs and appends `a~ || eta || mu` to `out`. `rows` are the rows of
 /// presignature `b`.
 pub(super) fn multiply<P: Params>(
@@ -109,40 +161,49 @@ pub(super) fn multiply<P: Params>(
 ) -> Shares {
     let [nonce, share] = inputs;
     let start = out.len();
+    // `zero - one + a` is `zero + (2^256 - 1 - one) + (a + 1 - 2^256)`: three integers to add.
+    let shift = -reduce_narrow(&[0xff; 32]);
+    let mut shifted = Zeroizing::new([Residue::default(); COLUMNS]);
+    for (out, a) in shifted.iter_mut().zip([nonce, share, &*mask.0]) {
+        *out = Residue::from(&*Zeroizing::new(a + &shift));
+    }
     let mut pads: Zeroizing<Vec<Pads>> = Zeroizing::new(Vec::with_capacity(P::OTS));
-    for (row, m) in rows.iter().zip(usize::from(b) * P::OTS..) {
-        let both = with.pads.row(m).of_both(*row, delta);
-        let [zero, one] = &*both;
-        let columns = zero.iter().zip(one).zip([nonce, share, &*mask.0]);
+    let mut sums = Zeroizing::new([Sum::default(); 2]);
+    let mut gadget = gadget_words().iter();
+    let first = usize::from(b) * P::OTS;
+    with.pads.of_both(first, rows, delta, |[zero, one]| {
+        let columns = zero.iter().zip(one).zip(shifted.iter());
         for ((zero, one), input) in columns {
-            out.extend_from_slice(&encode_scalar(&(zero - one + input)));
+            let correction = zero.add_two(one.complement(), *input);
+            out.extend_from_slice(&correction.to_be_bytes());
+        }
+        if let Some(g) = gadget.next() {
+            for (sum, alpha) in sums.iter_mut().zip(zero) {
+                sum.add_product(g, alpha);
+            }
         }
         pads.push(*zero);
-    }
+    });
     let challenge = with.challenge(b, out.split_at(start).1);
     out.extend_from_slice(&encode_scalar(&mask.into_eta(&challenge, inputs)));
-    let mut values = Zeroizing::new(Vec::with_capacity(P::OTS * 32));
-    let mut shares = Zeroizing::new([Scalar::ZERO; 2]);
-    for (pad, g) in pads.iter().zip(gadget()) {
-        values.extend_from_slice(&encode_scalar(&challenge.combine(pad)));
-        for (share, alpha) in shares.iter_mut().zip(pad) {
-            *share -= g * alpha;
-        }
+    let factors = Factors::new(&challenge);
+    let mut values = SecretBuffer(Vec::with_capacity(P::OTS * 32));
+    let mut work = Combining::default();
+    for pad in pads.iter() {
+        factors.combine(pad, &Residue::default(), &mut work, &mut values);
     }
-    out.extend_from_slice(&with.check_hash(b, &values));
-    shares
+    out.extend_from_slice(&with.check_hash(b, &values.0));
+    Zeroizing::new(sums.each_ref().map(|sum| -sum.reduced().to_scalar()))
 }
 
 /// Bob's factor in presignature `b`: `chi = sum g_m beta_m`.
 pub(super) fn factor<P: Params>(rows: &BobRows, b: u16) -> Scalar {
-    let choices = rows.choices(usize::from(b) * P::OTS, P::OTS);
-    choices
-        .zip(gadget())
-        .fold(Scalar::ZERO, |chi, (beta, g)| chi + masked(g, beta))
-}
-
-fn masked(value: &Scalar, bit: Choice) -> Scalar {
-    Scalar::conditional_select(&Scalar::ZERO, value, bit)
+    let mut sum = Zeroizing::new(Sum::default());
+    let choices = rows.choice_bits(usize::from(b) * P::OTS, P::OTS);
+    for (beta, g) in choices.zip(gadget_words()) {
+        sum.add(&g.masked(mask(beta)));
+    }
+    sum.reduced().to_scalar()
 }
 
 /// Bob checks Alice's message and takes his shares. The choice is false when the check fails; the
@@ -158,39 +219,54 @@ pub(super) fn verify<P: Params>(
 ) -> Result<(Choice, Shares), Fault> {
     let first = usize::from(b) * P::OTS;
     let challenge = with.challenge(b, message.corrections);
-    let eta = decode_scalar(message.eta).ok_or(Fault::BadScalar)?;
-    let mut values = Zeroizing::new(Vec::with_capacity(P::OTS * 32));
-    let mut shares = Zeroizing::new([Scalar::ZERO; 2]);
+    let factors = Factors::new(&challenge);
+    let minus_eta = -decode_scalar(message.eta).ok_or(Fault::BadScalar)?;
+    let minus_eta = Residue::from(&minus_eta);
+    let mut values = SecretBuffer(Vec::with_capacity(P::OTS * 32));
+    let mut sums = Zeroizing::new([Sum::default(); 2]);
     let corrections = message.corrections.as_chunks::<32>().0;
-    let triples = corrections.as_chunks::<COLUMNS>().0.iter().zip(gadget());
-    let own = rows
-        .rows
-        .get(first..)
-        .unwrap_or_default()
-        .iter()
-        .zip(first..);
-    let own = own.zip(rows.choices(first, P::OTS));
-    for (((row, n), beta), (sent, g)) in own.zip(triples) {
-        let mut d = with.pads.row(n).of(*row);
-        for (d, bytes) in d.iter_mut().zip(sent) {
+    let sent = corrections.as_chunks::<COLUMNS>().0.iter();
+    let mut others = sent
+        .zip(rows.choice_bits(first, P::OTS))
+        .zip(gadget_words());
+    let mut canonical = true;
+    let mut d = Zeroizing::new([Residue::default(); COLUMNS]);
+    let mut chosen_eta = Zeroizing::new(Residue::default());
+    let mut work = Combining::default();
+    let rows = rows.of(first, P::OTS);
+    with.pads.of_rows(first, rows, |gamma| {
+        let Some(((sent, beta), g)) = others.next() else {
+            return;
+        };
+        let beta = mask(beta);
+        for ((d, gamma), bytes) in d.iter_mut().zip(gamma).zip(sent) {
             // Whether an encoding is canonical is public; which rows Bob chose is not.
-            let correction = decode_scalar(bytes).ok_or(Fault::BadScalar)?;
-            *d += masked(&correction, beta);
+            let correction = Residue::decode_public(bytes);
+            canonical &= correction.is_some();
+            *d = gamma.add_masked(correction.unwrap_or_default(), beta);
         }
-        let mut value = challenge.combine(&d) - masked(&eta, beta);
-        values.extend_from_slice(&encode_scalar(&value));
-        value.zeroize();
-        for (share, d) in shares.iter_mut().zip(d.iter()) {
-            *share += g * d;
+        *chosen_eta = minus_eta.masked(beta);
+        factors.combine(&d, &chosen_eta, &mut work, &mut values);
+        for (sum, d) in sums.iter_mut().zip(d.iter()) {
+            sum.add_product(g, d);
         }
+    });
+    if !canonical {
+        return Err(Fault::BadScalar);
     }
-    let accept = with.check_hash(b, &values).ct_eq(message.mu);
+    // A check over fewer rows than there must be would hold for whoever sends fewer. All of this is
+    // public, and so is what it decides.
+    let complete = rows.len() == P::OTS
+        && message.corrections.len() == corrections_bytes::<P>()
+        && values.0.len() == P::OTS * SCALAR_BYTES;
+    let accept = with.check_hash(b, &values.0).ct_eq(message.mu) & Choice::from(u8::from(complete));
+    let shares = Zeroizing::new(sums.each_ref().map(|sum| sum.reduced().to_scalar()));
     Ok((accept, shares))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::message::{Product, corrections_bytes};
+    use super::super::field::gadget;
     use super::super::params::Toy;
     use super::*;
     use rand_chacha::ChaCha20Rng;
@@ -248,7 +324,12 @@ mod tests {
     }
 
     fn product(bytes: &[u8]) -> Product<'_> {
-        let (corrections, rest) = bytes.split_at(corrections_bytes::<Toy>());
+        product_over(bytes, OTS)
+    }
+
+    /// A message of corrections of `count` rows.
+    fn product_over(bytes: &[u8], count: usize) -> Product<'_> {
+        let (corrections, rest) = bytes.split_at(count * COLUMNS * SCALAR_BYTES);
         let (eta, mu) = rest.split_first_chunk().unwrap();
         Product {
             psi: &[0; 32],
@@ -292,6 +373,41 @@ mod tests {
         let other = Multiplication::new([5; 32]);
         let (accept, _) = verify::<Toy>(&other, 0, &run.bob, &product(&first)).unwrap();
         assert!(!bool::from(accept));
+    }
+
+    /// A message over the first `count` rows, correct as far as it goes.
+    fn over_rows(run: &mut Run, count: usize) -> Vec<u8> {
+        let mut out = Vec::new();
+        let [nonce, share] = &run.inputs;
+        let mask = CheckMask::draw(&mut run.rng);
+        let rows = (&run.alice[..count], run.delta);
+        multiply::<Toy>(&with(), 0, rows, [nonce, share], mask, &mut out);
+        out
+    }
+
+    fn accepts(bob: &BobRows, bytes: &[u8], count: usize) -> bool {
+        let message = product_over(bytes, count);
+        bool::from(verify::<Toy>(&with(), 0, bob, &message).unwrap().0)
+    }
+
+    #[test]
+    fn a_check_over_fewer_rows_is_no_check() {
+        let mut run = run(4);
+        for count in [0, 1, OTS - 1] {
+            let message = over_rows(&mut run, count);
+            assert!(!accepts(&run.bob, &message, count), "{count} corrections");
+        }
+        let message = over_rows(&mut run, OTS);
+        assert!(accepts(&run.bob, &message, OTS));
+        // What goes over no rows needs no knowledge of any.
+        let none = over_rows(&mut run, 0);
+        let mut bad = message.clone();
+        let mu = bad.len() - 32;
+        bad[mu..].copy_from_slice(&none[32..]);
+        for rows in [vec![], run.alice[..OTS - 1].to_vec()] {
+            let bob = BobRows::ideal(rows, vec![0]);
+            assert!(!accepts(&bob, &bad, OTS), "rows of Bob's are missing");
+        }
     }
 
     #[test]

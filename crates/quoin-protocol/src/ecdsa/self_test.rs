@@ -19,8 +19,8 @@ use k256::Scalar;
 use quoin_core::cbor::{self, Version};
 use quoin_core::hash::{TaggedHasher, tagged};
 use quoin_core::{
-    BatchId, Boot, CeremonyId, CharterNumber, ClusterId, Generation, KeyId, KeyName, KeyOrigin, Lane,
-    NodeIndex, Purpose, Scheme, SecretBytes, ShareEpoch, SignerSet, SigningIdentity, tags,
+    BatchId, Boot, CeremonyId, CharterNumber, ClusterId, Generation, KeyId, KeyName, KeyOrigin,
+    Lane, NodeIndex, Purpose, Scheme, SecretBytes, ShareEpoch, SignerSet, SigningIdentity, tags,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
@@ -141,6 +141,11 @@ pub(super) struct Group {
 impl Group {
     /// `nodes` nodes with a threshold as large as the given set.
     pub(super) fn new(seed: u8, nodes: u8, set: &[u8]) -> Option<Self> {
+        Self::of(Purpose::Trading, seed, nodes, set)
+    }
+
+    /// The same for a key of any purpose.
+    pub(super) fn of(purpose: Purpose, seed: u8, nodes: u8, set: &[u8]) -> Option<Self> {
         let indices: Option<Vec<_>> = (1..=nodes).map(NodeIndex::new).collect();
         let indices = indices?;
         let set: Option<Vec<_>> = set.iter().copied().map(NodeIndex::new).collect();
@@ -169,7 +174,8 @@ impl Group {
             .iter()
             .map(|node| (*node, evaluate(&coefficients, *node)))
             .collect();
-        let public = public_record(coefficients.first()?, set.size() as u8, &values)?;
+        let mut public = public_record(coefficients.first()?, set.size() as u8, &values)?;
+        public.purpose = purpose;
         let shares = values.iter().map(|(node, value)| {
             let share = KeyShare {
                 public: public.clone(),
@@ -223,7 +229,10 @@ impl Group {
                 counter: 1,
             },
             size,
-            profile: Profile::Normal,
+            profile: match self.public.purpose {
+                Purpose::Treasury => Profile::Treasury,
+                _ => Profile::Normal,
+            },
             shares_hash: self.public.shares_hash(),
         }
     }

@@ -20,6 +20,14 @@ pub(super) fn seed_commitment(
     tagged(tags::ECDSA_ZCOM, &[ctx0, &[from.get()], &[to.get()], seed])
 }
 
+/// What a signer knows of the zero-shares of a batch.
+pub(super) struct Seeds {
+    /// The seed that it shares with each other signer.
+    pub(super) shared: BTreeMap<NodeIndex, SecretBytes<32>>,
+    /// The commitment to the seed of every pair, as (earlier, later) signer.
+    pub(super) commitments: BTreeMap<(NodeIndex, NodeIndex), [u8; 32]>,
+}
+
 /// `zeta_i` of presignature `b`: the sum over pairs, positive towards later signers.
 pub(super) fn zero_share(
     ctx1: &[u8; 32],

@@ -4,10 +4,10 @@
 //! nothing in it. These are no checks of messages; those are in the session.
 
 use crate::abort::{Abort, Fault};
-use crate::batch::{BATCH_SIZE_MAX, BatchHeader};
+use crate::batch::{BATCH_SIZE_MAX, BatchHeader, Profile};
 use crate::roster::Roster;
 use crate::share::KeyShare;
-use quoin_core::Scheme;
+use quoin_core::{Purpose, Scheme};
 
 /// Checks that `header` names this share, these signers and their credentials.
 ///
@@ -26,6 +26,10 @@ pub(crate) fn check_header(
     }
     if !(1..=BATCH_SIZE_MAX).contains(&header.size) {
         return refuse(Fault::WrongBatchSize);
+    }
+    // A nonce of one round for a treasury key would silently drop what its purpose promises.
+    if (header.profile == Profile::Treasury) != (share.public.purpose == Purpose::Treasury) {
+        return refuse(Fault::UnsupportedProfile);
     }
     let is_member = header.set.contains(roster.me) && share.node == roster.me;
     if !is_member || header.set.size() != usize::from(share.public.threshold) {

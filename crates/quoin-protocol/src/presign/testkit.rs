@@ -150,7 +150,10 @@ fn header_of(
             counter: 1,
         },
         size,
-        profile: Profile::Normal,
+        profile: match public.purpose {
+            Purpose::Treasury => Profile::Treasury,
+            _ => Profile::Normal,
+        },
         shares_hash: public.shares_hash(),
     }
 }
@@ -163,13 +166,38 @@ pub(crate) fn fixture(
     size: u16,
     seed: u64,
 ) -> Fixture {
+    fixture_for(Purpose::Trading, scheme, (t, n), signers, size, seed)
+}
+
+/// The same for a treasury key.
+pub(crate) fn treasury(
+    scheme: Scheme,
+    (t, n): (u8, u8),
+    signers: &[u8],
+    size: u16,
+    seed: u64,
+) -> Fixture {
+    fixture_for(Purpose::Treasury, scheme, (t, n), signers, size, seed)
+}
+
+fn fixture_for(
+    purpose: Purpose,
+    scheme: Scheme,
+    (t, n): (u8, u8),
+    signers: &[u8],
+    size: u16,
+    seed: u64,
+) -> Fixture {
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
     let dealt = match scheme {
         Scheme::Ed25519 => deal::<Ed25519Sha512>(t.into(), n, &mut rng),
         Scheme::Ecdsa | Scheme::Taproot => deal::<Secp256K1Sha256TR>(t.into(), n, &mut rng),
         Scheme::Model => deal_model(t.into(), n, &mut rng),
     };
-    let public = key_public(scheme, t, &dealt);
+    let public = KeyPublic {
+        purpose,
+        ..key_public(scheme, t, &dealt)
+    };
     let shares = (1..=n)
         .zip(&dealt.1)
         .map(|(i, (secret, _))| (node(i), key_share(&public, i, secret)))

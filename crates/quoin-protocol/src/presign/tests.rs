@@ -1,6 +1,6 @@
 //! The dispatch, and the checks of a header that all schemes share.
 
-use super::testkit::{Fixture, fixture, key_share, node, set};
+use super::testkit::{Fixture, fixture, key_share, node, set, treasury};
 use super::*;
 use crate::abort::Fault;
 use quoin_core::{
@@ -174,9 +174,29 @@ fn the_transcript_is_bound_to_every_field_of_the_header() {
         ids(|h| h.charter = CharterNumber(1)),
         ids(|h| h.batch.counter = 2),
         ids(|h| h.boots[1].generation.0 += 1),
-        ids(|h| h.profile = crate::batch::Profile::Treasury),
     ] {
         assert_ne!(plain.batch, other.batch);
         assert_ne!(header, encoded);
+    }
+}
+
+#[test]
+fn the_profile_is_the_one_that_the_purpose_demands() {
+    use crate::batch::Profile;
+    for scheme in [
+        Scheme::Ed25519,
+        Scheme::Taproot,
+        Scheme::Model,
+        Scheme::Ecdsa,
+    ] {
+        for (mut fx, wrong) in [
+            (fixture(scheme, (2, 3), &[1, 3], 64, 9), Profile::Treasury),
+            (treasury(scheme, (2, 3), &[1, 3], 64, 9), Profile::Normal),
+        ] {
+            let mut header = fx.header.clone();
+            header.profile = wrong;
+            let expected = Err(Abort::one(None, Fault::UnsupportedProfile));
+            assert_eq!(start(&mut fx, header, 1), expected, "{scheme:?}");
+        }
     }
 }

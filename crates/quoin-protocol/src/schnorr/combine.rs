@@ -5,8 +5,8 @@
 //! view that all signers signed for, since with one false commitment everyone's partial signature
 //! looks wrong.
 
-use super::nonce::view;
-use super::suite::{self, SCALAR_BYTES, Suite};
+use super::nonce::{Request, view};
+use super::suite::{self, SCALAR_BYTES, Suite, Tweak};
 use crate::presign::{Answer, CombineFault, CombineReason};
 use crate::share::KeyPublic;
 use frost_core::keys::PublicKeyPackage;
@@ -18,37 +18,45 @@ use frost_secp256k1_tr::Secp256K1Sha256TR;
 use quoin_core::{BatchHash, NodeIndex, PresignatureId, Scheme, SignerSet};
 use std::collections::BTreeMap;
 
-/// Combines one answer of each signer of `set` to the signature of `message`: 64 bytes, R then s
+/// Combines one answer of each signer of `set` to the signature of a message: 64 bytes, R then s
 /// for Ed25519, and BIP-340's form under the output key for Taproot.
 ///
 /// The result has been verified by another library than the one that made it.
 ///
 /// # Errors
 /// Names what is wrong and who is certainly to blame; see [`CombineReason`].
-pub fn combine(
+pub(crate) fn combine(
     scheme: Scheme,
     key: &KeyPublic,
     set: &SignerSet,
-    message: &[u8],
+    request: &Request<'_>,
     answers: &[(NodeIndex, Answer)],
 ) -> Result<[u8; 64], CombineFault> {
     match scheme {
-        Scheme::Ed25519 => combine_as::<Ed25519Sha512>(key, set, message, answers),
-        Scheme::Taproot => combine_as::<Secp256K1Sha256TR>(key, set, message, answers),
+        Scheme::Ed25519 => combine_as::<Ed25519Sha512>(key, set, request, answers),
+        Scheme::Taproot => combine_as::<Secp256K1Sha256TR>(key, set, request, answers),
         _ => Err(CombineReason::WrongKey.blames(Vec::new())),
     }
 }
 
-/// Whether `signature` is that of `key` over `message`: strictly for Ed25519, and under the output
-/// key for Taproot. `false` for keys of other schemes and messages that the scheme does not sign.
+/// Whether `signature` is that of `key`, moved by `tweak`, over `message`: strictly for Ed25519,
+/// and under the output key for Taproot. `false` for keys of other schemes, tweaks that are no
+/// canonical scalar and messages that the scheme does not sign.
 #[must_use]
-pub fn verify(key: &KeyPublic, message: &[u8], signature: &[u8; 64]) -> bool {
-    fn verify_as<C: Suite>(key: &KeyPublic, message: &[u8], signature: &[u8; 64]) -> bool {
-        C::check_message(message).is_ok() && C::accepts(&key.public_key, message, signature)
+pub fn verify(key: &KeyPublic, tweak: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
+    fn verify_as<C: Suite>(
+        key: &KeyPublic,
+        tweak: &[u8; 32],
+        message: &[u8],
+        signature: &[u8; 64],
+    ) -> bool {
+        let child = Tweak::<C>::read(tweak).and_then(|tweak| tweak.public_key(&key.public_key));
+        C::check_message(message).is_ok()
+            && child.is_some_and(|child| C::accepts(&child, message, signature))
     }
     match key.scheme {
-        Scheme::Ed25519 => verify_as::<Ed25519Sha512>(key, message, signature),
-        Scheme::Taproot => verify_as::<Secp256K1Sha256TR>(key, message, signature),
+        Scheme::Ed25519 => verify_as::<Ed25519Sha512>(key, tweak, message, signature),
+        Scheme::Taproot => verify_as::<Secp256K1Sha256TR>(key, tweak, message, signature),
         _ => false,
     }
 }
@@ -84,17 +92,21 @@ impl<'a, C: Suite> Body<'a, C> {
 fn combine_as<C: Suite>(
     key: &KeyPublic,
     set: &SignerSet,
-    message: &[u8],
+    request: &Request<'_>,
     answers: &[(NodeIndex, Answer)],
 ) -> Result<[u8; 64], CombineFault> {
+    let message = request.message;
     if key.scheme != C::SCHEME || set.size() != usize::from(key.threshold) {
         return Err(CombineReason::WrongKey.blames(Vec::new()));
     }
     if C::check_message(message).is_err() {
         return Err(CombineReason::WrongMessage.blames(Vec::new()));
     }
+    let unusable = || CombineReason::WrongKey.blames(Vec::new());
+    let tweak = Tweak::<C>::read(request.tweak).ok_or_else(unusable)?;
+    let child = tweak.public_key(&key.public_key).ok_or_else(unusable)?;
     let bodies = read_all::<C>(set, answers)?;
-    check_views(message, answers, &bodies)?;
+    check_views(request, answers, &bodies)?;
 
     let mut ids = BTreeMap::new();
     let mut pairs = BTreeMap::new();
@@ -107,8 +119,8 @@ fn combine_as<C: Suite>(
         partials.insert(id, body.partial);
     }
     let package = SigningPackage::new(pairs, message);
-    let signature = aggregate::<C>(key, &ids, &package, &partials)?;
-    if C::accepts(&key.public_key, message, &signature) {
+    let signature = aggregate::<C>(key, &tweak, &ids, &package, &partials)?;
+    if C::accepts(&child, message, &signature) {
         Ok(signature)
     } else {
         Err(CombineReason::NotVerified.blames(Vec::new()))
@@ -140,10 +152,10 @@ fn read_all<'a, C: Suite>(
     }
 }
 
-/// Checks that all answers have one view, and that it is the view of this message, presignature
-/// and these commitments.
+/// Checks that all answers have one view, and that it is the view of this message, tweak,
+/// presignature and these commitments.
 fn check_views<C: Suite>(
-    message: &[u8],
+    request: &Request<'_>,
     answers: &[(NodeIndex, Answer)],
     bodies: &BTreeMap<NodeIndex, Body<'_, C>>,
 ) -> Result<(), CombineFault> {
@@ -154,7 +166,7 @@ fn check_views<C: Suite>(
     let strangers: Vec<_> = bodies
         .iter()
         .filter(|(_, body)| {
-            let computed = view(body.id, message, bodies.values().map(|b| b.encoded));
+            let computed = view(body.id, request, bodies.values().map(|b| b.encoded));
             views().any(|view| *view != computed)
         })
         .map(|(node, _)| *node)
@@ -175,12 +187,15 @@ fn check_views<C: Suite>(
 /// Adds the partial signatures up; looks for culprits only when the sum is wrong.
 fn aggregate<C: Suite>(
     key: &KeyPublic,
+    tweak: &Tweak<C>,
     ids: &BTreeMap<Identifier<C>, NodeIndex>,
     package: &SigningPackage<C>,
     partials: &BTreeMap<Identifier<C>, SignatureShare<C>>,
 ) -> Result<[u8; 64], CombineFault> {
     let unusable = || CombineReason::WrongKey.blames(Vec::new());
-    let verifying_key = suite::verifying_key::<C>(&key.public_key).ok_or_else(unusable)?;
+    let child = tweak.public_key(&key.public_key);
+    let verifying_key = child.and_then(|child| suite::verifying_key::<C>(&child));
+    let verifying_key = verifying_key.ok_or_else(unusable)?;
     let with_shares = |shares| {
         let public = PublicKeyPackage::new(shares, verifying_key, Some(key.threshold.into()));
         C::verifying(public)
@@ -198,7 +213,8 @@ fn aggregate<C: Suite>(
     let mut shares = BTreeMap::new();
     for (id, node) in ids {
         let share = key.public_share(*node);
-        let share = share.and_then(suite::verifying_share::<C>);
+        let share = share.and_then(|share| tweak.public_key(share));
+        let share = share.and_then(|share| suite::verifying_share::<C>(&share));
         shares.insert(*id, share.ok_or_else(unusable)?);
     }
     let public = with_shares(shares);

@@ -2,7 +2,8 @@
 //!
 //! Nonces are prepared ahead in batches, so that a signature online costs one round. The
 //! arithmetic is that of the `frost-*` crates; what is ours is the batch session, the binding of
-//! an answer to everything it was made for, and types that let a nonce be used only once.
+//! an answer to everything it was made for, and types that let a nonce be used only once. Nonces do
+//! not depend on the key, so an account derived by an additive tweak signs with the same batches.
 //!
 //! **The address rule for Taproot.** The public key P of a key is the untweaked internal key with
 //! its true parity, exactly as the ceremony makes it. The account's key is the output key Q of
@@ -42,8 +43,10 @@ mod suite;
 mod taproot;
 
 pub use crate::presign::{Answer, CombineFault, CombineReason, SignFault};
-pub use combine::{combine, verify};
+pub(crate) use combine::combine;
+pub use combine::verify;
 pub use nonce::{Presignature, start_batch};
+pub(crate) use nonce::{Request, needs_openings};
 pub use taproot::{OutputKeyFault, taproot_output_key};
 
 #[cfg(test)]

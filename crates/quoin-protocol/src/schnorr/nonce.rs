@@ -4,9 +4,10 @@
 //! nor stored nor printed, and answering consumes it. That a *machine* is not rolled back to before
 //! an answer is not this module's to ensure: pools live in memory only and are bound to a boot.
 
-use super::suite::{self, Suite};
+use super::suite::{self, Suite, Tweak};
 use crate::abort::{Abort, Fault};
-use crate::batch::BatchHeader;
+use crate::batch::{BatchHeader, Profile};
+use crate::ecdsa::guard::Guard;
 use crate::presign::session::{self, NonceScheme};
 use crate::presign::{Answer, SignFault, Started, checks};
 use crate::roster::Roster;
@@ -30,18 +31,28 @@ use std::sync::Arc;
 /// which the library hashes a nonce at its birth is not overwritten).
 pub struct Presignature {
     id: PresignatureId,
-    set: SignerSet,
+    header: Arc<BatchHeader>,
     material: Material,
+}
+
+/// For what an answer is made.
+pub(crate) struct Request<'a> {
+    /// The message.
+    pub(crate) message: &'a [u8],
+    /// The scalar that is added to the key.
+    pub(crate) tweak: &'a [u8; 32],
+    /// The hash of all openings, for a treasury key.
+    pub(crate) openings: Option<&'a [u8; 32]>,
 }
 
 /// A nonce of either ciphersuite.
 pub(super) enum Material {
-    Ed25519(Bound<Ed25519Sha512>),
-    Taproot(Bound<Secp256K1Sha256TR>),
+    Ed25519(Nonce<Ed25519Sha512>),
+    Taproot(Nonce<Secp256K1Sha256TR>),
 }
 
-/// A nonce, bound to the share it will meet and to everyone's commitments.
-pub(super) struct Bound<C: Suite> {
+/// A nonce, with the share it will meet and everyone's commitments.
+pub(super) struct Nonce<C: Suite> {
     key: Arc<KeyContext<C>>,
     nonces: Box<SigningNonces<C>>,
     commitments: BTreeMap<NodeIndex, Commitment<C>>,
@@ -56,12 +67,23 @@ pub(super) struct Commitment<C: Suite> {
 /// The public part of a share, decoded once for a batch.
 pub(super) struct KeyContext<C: Suite> {
     node: NodeIndex,
-    set: SignerSet,
     identifier: Identifier<C>,
     verifying_share: VerifyingShare<C>,
     verifying_key: VerifyingKey<C>,
     threshold: u16,
     shares_hash: [u8; 32],
+}
+
+#[cfg(test)]
+impl<'a> Request<'a> {
+    /// A message under the key itself, in one round.
+    pub(crate) const fn root(message: &'a [u8]) -> Self {
+        Self {
+            message,
+            tweak: &crate::combine::ROOT_TWEAK,
+            openings: None,
+        }
+    }
 }
 
 /// Starts a batch of nonces: two rounds, then `header.size` presignatures.
@@ -102,7 +124,10 @@ fn start<C: Suite>(
             Ok((Box::new(nonces), commitment))
         })
         .collect::<Result<Vec<_>, Abort>>()?;
-    let scheme = Frost { key: Arc::new(key) };
+    let scheme = Frost {
+        key: Arc::new(key),
+        header: Arc::new(header.clone()),
+    };
     Ok(session::start(scheme, header, roster, own))
 }
 
@@ -133,7 +158,6 @@ impl<C: Suite> KeyContext<C> {
         }
         let context = Self {
             node: share.node,
-            set: set.clone(),
             identifier: suite::identifier(share.node)
                 .ok_or_else(fault(Fault::WrongParticipants))?,
             verifying_share,
@@ -148,6 +172,7 @@ impl<C: Suite> KeyContext<C> {
 /// The session's view of one ciphersuite.
 struct Frost<C: Suite> {
     key: Arc<KeyContext<C>>,
+    header: Arc<BatchHeader>,
 }
 
 impl<C: Suite> NonceScheme for Frost<C> {
@@ -188,8 +213,8 @@ impl<C: Suite> NonceScheme for Frost<C> {
     ) -> Presignature {
         Presignature {
             id,
-            set: self.key.set.clone(),
-            material: C::wrap(Bound {
+            header: Arc::clone(&self.header),
+            material: C::wrap(Nonce {
                 key: Arc::clone(&self.key),
                 nonces,
                 commitments,
@@ -207,44 +232,77 @@ impl Presignature {
 
     /// The only set that can use it.
     #[must_use]
-    pub const fn set(&self) -> &SignerSet {
-        &self.set
+    pub fn set(&self) -> &SignerSet {
+        &self.header.set
     }
 
-    /// Spends the nonce on `message`: the 32-byte digest for Taproot, any bytes for Ed25519.
+    /// The header of its batch.
+    #[must_use]
+    pub fn header(&self) -> &BatchHeader {
+        &self.header
+    }
+
+    /// Spends the nonce on a message: the 32-byte digest for Taproot, any bytes for Ed25519. The
+    /// nonce of a treasury key answers only with the openings of all signers.
     ///
     /// # Errors
-    /// When the share is not the one that the batch was made with, or the scheme does not sign
-    /// such a message. The nonce is gone in either case.
-    pub(crate) fn answer(self, message: &[u8], share: &KeyShare) -> Result<Answer, SignFault> {
+    /// When the share is not the one that the batch was made with, the scheme does not sign such a
+    /// message, or the openings are missing. The nonce is gone in any case.
+    pub(crate) fn answer(
+        self,
+        request: &Request<'_>,
+        share: &KeyShare,
+    ) -> Result<Answer, SignFault> {
+        needs_openings(&self.header, request.openings.is_some())?;
         match self.material {
-            Material::Ed25519(bound) => bound.answer(self.id, message, share),
-            Material::Taproot(bound) => bound.answer(self.id, message, share),
+            Material::Ed25519(nonce) => nonce.answer(self.id, request, share),
+            Material::Taproot(nonce) => nonce.answer(self.id, request, share),
         }
     }
 }
 
-impl<C: Suite> Bound<C> {
+/// Refuses an answer in one round for a treasury key, and in two for any other.
+pub(crate) fn needs_openings(header: &BatchHeader, opened: bool) -> Result<(), SignFault> {
+    let treasury = header.profile == Profile::Treasury;
+    match (treasury, opened) {
+        (true, false) if !Guard::TwoRounds.is_off() => Err(SignFault::NeedsBinding),
+        (false, true) => Err(SignFault::NotTreasury),
+        _ => Ok(()),
+    }
+}
+
+impl<C: Suite> KeyContext<C> {
+    /// The package that signs under the key tweaked by `tweak`: every share and the key move by the
+    /// same scalar, since Lagrange coefficients at zero add up to one.
+    fn package(&self, share: &KeyShare, tweak: &[u8; 32]) -> Result<KeyPackage<C>, SignFault> {
+        let root = KeyPackage::new(
+            self.identifier,
+            SigningShare::<C>::deserialize(share.secret.expose())
+                .map_err(|_| SignFault::WrongShare)?,
+            self.verifying_share,
+            self.verifying_key,
+            self.threshold,
+        );
+        let tweak = Tweak::<C>::read(tweak).ok_or(SignFault::BadTweak)?;
+        let child = tweak.key_package(root).ok_or(SignFault::BadTweak)?;
+        Ok(C::signing(child))
+    }
+}
+
+impl<C: Suite> Nonce<C> {
     fn answer(
         self,
         id: PresignatureId,
-        message: &[u8],
+        request: &Request<'_>,
         share: &KeyShare,
     ) -> Result<Answer, SignFault> {
         let key = &self.key;
+        let message = request.message;
         if share.node != key.node || share.public.shares_hash() != key.shares_hash {
             return Err(SignFault::WrongShare);
         }
         C::check_message(message)?;
-        let secret = SigningShare::<C>::deserialize(share.secret.expose())
-            .map_err(|_| SignFault::WrongShare)?;
-        let package = C::signing(KeyPackage::new(
-            key.identifier,
-            secret,
-            key.verifying_share,
-            key.verifying_key,
-            key.threshold,
-        ));
+        let package = key.package(share, request.tweak)?;
         let own = self.commitments.get(&key.node).ok_or(SignFault::Refused)?;
         let mut pairs = BTreeMap::new();
         for (node, commitment) in &self.commitments {
@@ -255,7 +313,7 @@ impl<C: Suite> Bound<C> {
             .map_err(|_| SignFault::Refused)?;
         let encodings = self.commitments.values().map(|c| c.encoded.as_ref());
         Ok(Answer {
-            view: view(id, message, encodings),
+            view: view(id, request, encodings),
             body: [
                 id.batch.as_bytes().as_slice(),
                 &id.index.to_be_bytes(),
@@ -267,18 +325,20 @@ impl<C: Suite> Bound<C> {
     }
 }
 
-/// The view of an answer: the presignature, the message, and every signer's commitments in the
-/// order of their indices.
+/// The view of an answer: the presignature, the message, the tweak, the openings of a treasury key
+/// (else an empty part), and every signer's commitments in the order of their indices.
 pub(super) fn view<'a>(
     id: PresignatureId,
-    message: &[u8],
+    request: &Request<'_>,
     commitments: impl Iterator<Item = &'a [u8]>,
 ) -> [u8; 32] {
     let mut hasher = TaggedHasher::new(tags::FROST_ANSWER);
     hasher
         .part(id.batch.as_bytes())
         .part(&id.index.to_be_bytes())
-        .part(message);
+        .part(request.message)
+        .part(request.tweak)
+        .part(request.openings.map_or(&[], |hash| hash.as_slice()));
     for encoded in commitments {
         hasher.part(encoded);
     }
@@ -293,7 +353,7 @@ impl std::fmt::Debug for Presignature {
         };
         f.debug_struct("Presignature")
             .field("id", &self.id)
-            .field("set", &self.set)
+            .field("set", self.set())
             .field("scheme", &scheme)
             .field("nonces", &"<redacted>")
             .finish()
@@ -305,13 +365,16 @@ impl Presignature {
     /// A presignature with given nonces and commitments, for published vectors.
     pub(super) fn of_vector(
         share: &KeyShare,
-        set: &SignerSet,
+        header: BatchHeader,
         nonces: [[u8; 32]; 2],
         commitments: BTreeMap<NodeIndex, Vec<u8>>,
     ) -> Self {
-        let (key, _) = KeyContext::<Ed25519Sha512>::read(set, share).unwrap();
+        let (key, _) = KeyContext::<Ed25519Sha512>::read(&header.set, share).unwrap();
         let [hiding, binding] = nonces.map(|n| round1::Nonce::deserialize(&n).unwrap());
-        let frost = Frost { key: Arc::new(key) };
+        let frost = Frost {
+            key: Arc::new(key),
+            header: Arc::new(header),
+        };
         let commitments = commitments
             .into_iter()
             .map(|(node, bytes)| (node, frost.decode(&bytes).unwrap()))

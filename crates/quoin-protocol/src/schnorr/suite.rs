@@ -4,16 +4,17 @@
 //! the identity. The `frost-*` crates alone would admit a second spelling of a secp256k1 point
 //! (SEC1's compact form also has 33 bytes), so each decoded point is encoded again and compared.
 
-use super::nonce::{Bound, Material};
+use super::nonce::{Material, Nonce};
 use super::taproot::output_key;
 use crate::presign::SignFault;
-use frost_core::keys::{KeyPackage, PublicKeyPackage, VerifyingShare};
+use frost_core::keys::{KeyPackage, PublicKeyPackage, SigningShare, VerifyingShare};
 use frost_core::round1::{NonceCommitment, SigningCommitments};
 use frost_core::{Ciphersuite, Element, Field, Group, Identifier, Scalar, VerifyingKey};
 use frost_ed25519::Ed25519Sha512;
 use frost_secp256k1_tr::Secp256K1Sha256TR;
-use frost_secp256k1_tr::keys::Tweak;
+use frost_secp256k1_tr::keys::Tweak as _;
 use quoin_core::{NodeIndex, Scheme, SignerSet};
+use zeroize::Zeroizing;
 
 /// The length of an encoded scalar in both suites.
 pub(super) const SCALAR_BYTES: usize = 32;
@@ -38,7 +39,7 @@ pub(super) trait Suite: Ciphersuite {
     fn accepts(public_key: &[u8], message: &[u8], signature: &[u8; 64]) -> bool;
 
     /// Puts a nonce into the common type.
-    fn wrap(bound: Bound<Self>) -> Material;
+    fn wrap(nonce: Nonce<Self>) -> Material;
 }
 
 impl Suite for Ed25519Sha512 {
@@ -65,8 +66,8 @@ impl Suite for Ed25519Sha512 {
         key.verify_strict(message, &signature).is_ok()
     }
 
-    fn wrap(bound: Bound<Self>) -> Material {
-        Material::Ed25519(bound)
+    fn wrap(nonce: Nonce<Self>) -> Material {
+        Material::Ed25519(nonce)
     }
 }
 
@@ -105,9 +106,63 @@ impl Suite for Secp256K1Sha256TR {
             .is_ok()
     }
 
-    fn wrap(bound: Bound<Self>) -> Material {
-        Material::Taproot(bound)
+    fn wrap(nonce: Nonce<Self>) -> Material {
+        Material::Taproot(nonce)
     }
+}
+
+/// The scalar that leads from a key to the key of an account derived from it.
+///
+/// For Taproot the sum is the child's *internal* key with its true parity; BIP-341's own tweak, and
+/// with it every question of parity, comes after and only in [`Suite::signing`] and
+/// [`Suite::verifying`].
+pub(super) struct Tweak<C: Suite>(Option<Scalar<C>>);
+
+impl<C: Suite> Tweak<C> {
+    /// Reads a canonical scalar in the curve's own encoding; zero is the key itself.
+    pub(super) fn read(bytes: &[u8; 32]) -> Option<Self> {
+        if *bytes == [0; 32] {
+            return Some(Self(None));
+        }
+        scalar::<C>(bytes).map(|scalar| Self(Some(scalar)))
+    }
+
+    /// `P + tau G` in its encoding; `None` for the identity.
+    pub(super) fn public_key(&self, key: &[u8]) -> Option<Vec<u8>> {
+        let Some(tau) = self.0 else {
+            return Some(key.to_vec());
+        };
+        let child = point::<C>(key)? + <C::Group as Group>::generator() * tau;
+        let encoded = <C::Group as Group>::serialize(&child).ok()?;
+        Some(encoded.as_ref().to_vec())
+    }
+
+    /// The share, the public share and the key, all moved by the tweak.
+    pub(super) fn key_package(&self, root: KeyPackage<C>) -> Option<KeyPackage<C>> {
+        type F<C> = <<C as Ciphersuite>::Group as Group>::Field;
+        let Some(tau) = self.0 else {
+            return Some(root);
+        };
+        let secret = Zeroizing::new(root.signing_share().serialize());
+        let moved = F::<C>::serialize(&(scalar::<C>(&secret)? + tau));
+        let moved = Zeroizing::new(moved.as_ref().to_vec());
+        let share = root.verifying_share().serialize().ok()?;
+        let key = root.verifying_key().serialize().ok()?;
+        Some(KeyPackage::new(
+            *root.identifier(),
+            SigningShare::deserialize(&moved).ok()?,
+            verifying_share(&self.public_key(&share)?)?,
+            verifying_key(&self.public_key(&key)?)?,
+            *root.min_signers(),
+        ))
+    }
+}
+
+/// Reads a canonical scalar.
+fn scalar<C: Ciphersuite>(bytes: &[u8]) -> Option<Scalar<C>> {
+    type F<C> = <<C as Ciphersuite>::Group as Group>::Field;
+    let encoding = <F<C> as Field>::Serialization::try_from(bytes).ok()?;
+    F::<C>::deserialize(&encoding).ok()
 }
 
 /// The FROST identifier of a node: its index as a scalar.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::abort::{Abort, Fault};
+use crate::combine::ROOT_TWEAK;
 use crate::presign::testkit::{Fixture, fixture, node, set, sets};
 use crate::share::KeyShare;
 use quoin_core::{NodeIndex, Scheme, SignerSet};
@@ -9,6 +10,7 @@ use std::collections::BTreeMap;
 
 mod answers;
 mod messages;
+mod tweaks;
 
 const SCHEMES: [Scheme; 2] = [Scheme::Ed25519, Scheme::Taproot];
 const DIGEST: [u8; 32] = [0xd1; 32];
@@ -23,7 +25,12 @@ fn answer_all(
     made.into_iter()
         .map(|(node, mut list)| {
             let presignature = list.swap_remove(index);
-            (node, presignature.answer(message, &shares[&node]).unwrap())
+            (
+                node,
+                presignature
+                    .answer(&Request::root(message), &shares[&node])
+                    .unwrap(),
+            )
         })
         .collect()
 }
@@ -42,7 +49,7 @@ fn combined(
         fx.header.scheme,
         fx.public(),
         &fx.header.set,
-        message,
+        &Request::root(message),
         answers,
     )
 }
@@ -75,9 +82,9 @@ fn every_set_signs_and_independent_libraries_verify() {
                 let key = &fx.public().public_key;
                 assert!(verifies(scheme, key, &DIGEST, signature), "{signers:?}");
                 assert!(!verifies(scheme, key, &[1; 32], signature));
-                assert!(verify(fx.public(), &DIGEST, &signature));
-                assert!(!verify(fx.public(), &[1; 32], &signature));
-                assert!(!verify(fx.public(), &DIGEST, &[0; 64]));
+                assert!(verify(fx.public(), &ROOT_TWEAK, &DIGEST, &signature));
+                assert!(!verify(fx.public(), &ROOT_TWEAK, &[1; 32], &signature));
+                assert!(!verify(fx.public(), &ROOT_TWEAK, &DIGEST, &[0; 64]));
             }
         }
     }
@@ -144,7 +151,7 @@ fn taproot_refuses_what_is_no_digest() {
     let mut list = fx.presign(start_batch).remove(&node(1)).unwrap();
     for (message, fault) in bad {
         let presignature = list.remove(0);
-        let answer = presignature.answer(message, &fx.shares[&node(1)]);
+        let answer = presignature.answer(&Request::root(message), &fx.shares[&node(1)]);
         assert_eq!(answer, Err(fault));
         let refused = combined(&fx, message, &[]).unwrap_err();
         assert_eq!(refused.reason, CombineReason::WrongMessage);
@@ -156,13 +163,15 @@ fn an_answer_needs_the_share_of_the_batch() {
     for scheme in SCHEMES {
         let mut fx = fixture(scheme, (2, 3), &[1, 2], 2, 4);
         let mut list = fx.presign(start_batch).remove(&node(1)).unwrap();
-        let other = list.remove(0).answer(&DIGEST, &fx.shares[&node(2)]);
+        let other = list
+            .remove(0)
+            .answer(&Request::root(&DIGEST), &fx.shares[&node(2)]);
         assert_eq!(other, Err(SignFault::WrongShare));
         let mut later = fx.public().clone();
         later.epoch = quoin_core::ShareEpoch(2);
         let secret = *fx.shares[&node(1)].secret.expose();
         let later = crate::presign::testkit::key_share(&later, 1, &secret);
-        let other = list.remove(0).answer(&DIGEST, &later);
+        let other = list.remove(0).answer(&Request::root(&DIGEST), &later);
         assert_eq!(other, Err(SignFault::WrongShare));
     }
 }
@@ -195,13 +204,26 @@ fn bytes<const N: usize>(text: &str) -> [u8; N] {
     hex::decode(text).unwrap().try_into().unwrap()
 }
 
+/// The commitments of signers 1 and 3 in RFC 9591, appendix E.1.
+const VECTOR_COMMITMENTS: [(u8, &str); 2] = [
+    (
+        1,
+        "9b116f12589591a7e23fe8048059ab10ab48e67739e7a2fb3890f61a7999478c\
+         c39b66b7dfccb122da24f13587f9a08c4347cae70046ca15169adf90ba65854d",
+    ),
+    (
+        3,
+        "e679a2a971748ccfaabead4dbe8ac1def61275c186c79d471e1e45091ad1e687\
+         b2a942478453fabb6bd3181c56ba657413447b4136e1daea2484d396d1a516b3",
+    ),
+];
+
 /// RFC 9591, appendix E.1: FROST(Ed25519, SHA-512), signers 1 and 3 of 3, message "test".
 #[test]
 fn answers_and_signature_are_those_of_rfc_9591() {
     let signers = set(&[1, 3]);
-    let mut public = fixture(Scheme::Ed25519, (2, 3), &[1, 3], 1, 0)
-        .public()
-        .clone();
+    let vector = fixture(Scheme::Ed25519, (2, 3), &[1, 3], 1, 0);
+    let mut public = vector.public().clone();
     public.public_key =
         bytes::<32>("15d21ccd7ee42959562fc8aa63224c8851fb3ec85a3faf66040d380fb9738673").to_vec();
     let secrets: [[u8; 32]; 3] = [
@@ -214,21 +236,9 @@ fn answers_and_signature_are_those_of_rfc_9591() {
         let point = frost_ed25519::keys::VerifyingShare::from(secret);
         share.point = point.serialize().unwrap();
     }
-    let commitments: BTreeMap<_, _> = [
-        (
-            node(1),
-            "9b116f12589591a7e23fe8048059ab10ab48e67739e7a2fb3890f61a7999478c\
-             c39b66b7dfccb122da24f13587f9a08c4347cae70046ca15169adf90ba65854d",
-        ),
-        (
-            node(3),
-            "e679a2a971748ccfaabead4dbe8ac1def61275c186c79d471e1e45091ad1e687\
-             b2a942478453fabb6bd3181c56ba657413447b4136e1daea2484d396d1a516b3",
-        ),
-    ]
-    .into_iter()
-    .map(|(node, text)| (node, hex::decode(text).unwrap()))
-    .collect();
+    let commitments: BTreeMap<_, _> = VECTOR_COMMITMENTS
+        .map(|(index, text)| (node(index), hex::decode(text).unwrap()))
+        .into();
     let signers_in = [
         (
             1,
@@ -248,12 +258,22 @@ fn answers_and_signature_are_those_of_rfc_9591() {
         let secret = &secrets[usize::from(index) - 1];
         let share = crate::presign::testkit::key_share(&public, index, secret);
         let nonces = [bytes(hiding), bytes(binding)];
-        let presignature = Presignature::of_vector(&share, &signers, nonces, commitments.clone());
-        let answer = presignature.answer(b"test", &share).unwrap();
+        let presignature =
+            Presignature::of_vector(&share, vector.header.clone(), nonces, commitments.clone());
+        let answer = presignature
+            .answer(&Request::root(b"test"), &share)
+            .unwrap();
         assert!(answer.body.ends_with(&bytes::<32>(partial)));
         answers.push((node(index), answer));
     }
-    let signature = combine(Scheme::Ed25519, &public, &signers, b"test", &answers).unwrap();
+    let signature = combine(
+        Scheme::Ed25519,
+        &public,
+        &signers,
+        &Request::root(b"test"),
+        &answers,
+    )
+    .unwrap();
     assert_eq!(
         signature,
         bytes(
@@ -271,10 +291,10 @@ fn the_form_of_an_answer_is_golden() {
         index: 0x0102,
     };
     let commitments: [&[u8]; 2] = [&[1; 64], &[2; 64]];
-    let view = nonce::view(id, b"message", commitments.into_iter());
+    let view = nonce::view(id, &Request::root(b"message"), commitments.into_iter());
     assert_eq!(
         hex::encode(view),
-        "fb2267d2b4fa9af0e8144fea30c30264839d512f9f2b9f62230f731a9d5cc93c"
+        "84d537b0db9b98c1fdc8c1c9854c848dd1633361384142150e6dbdb5ae51eede"
     );
     for (scheme, point) in [(Scheme::Ed25519, 32), (Scheme::Taproot, 33)] {
         let mut fx = fixture(scheme, (2, 3), &[1, 2], 2, 7);

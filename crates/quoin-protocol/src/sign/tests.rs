@@ -5,8 +5,8 @@ use crate::presign::testkit::{Fixture, fixture, node};
 use quoin_core::cbor::Version;
 use quoin_core::stamp::Account;
 use quoin_core::{
-    ChainId, CharterNumber, KeyId, Payload, Purpose, RequestId, Scheme, SecretBytes,
-    Signed as Made, SigningIdentity, Stamp, TimeMs,
+    ChainId, CharterNumber, KeyId, Payload, RequestId, Scheme, SecretBytes, Signed as Made,
+    SigningIdentity, Stamp, TimeMs,
 };
 use quoin_policy::{
     Charter, Constitution, Judgement, KeyFacts, Ledger, NodeEntry, Principal, Request,
@@ -55,18 +55,35 @@ fn constitution(fx: &Fixture) -> Constitution {
         book: Vec::new(),
         policies: "@id(\"texts\")\npermit (principal, action == Action::\"message\", resource);"
             .into(),
+        backup: None,
     }
     .check()
     .unwrap()
 }
 
-/// A warrant to sign a text with `key`, made the only way there is.
 fn warrant(fx: &Fixture, key: KeyId, custody: CustodyMethod) -> Warrant {
+    warrant_for(fx, "hello", key, custody)
+}
+
+/// A warrant to sign a text with `key`, made the only way there is.
+pub(crate) fn warrant_for(fx: &Fixture, text: &str, key: KeyId, custody: CustodyMethod) -> Warrant {
+    warrant_at(fx, text, (key, &quoin_core::DerivationPath::ROOT), custody)
+}
+
+/// The same for the account of the key's child at a path.
+pub(crate) fn warrant_at(
+    fx: &Fixture,
+    text: &str,
+    (key, path): (KeyId, &quoin_core::DerivationPath),
+    custody: CustodyMethod,
+) -> Warrant {
+    let (scheme, purpose) = (fx.public().scheme, fx.public().purpose);
     let constitution = constitution(fx);
-    let payload = Payload::Text("hello".into());
+    let payload = Payload::Text(text.into());
     let account = Account {
         chain: ChainId::Quoin,
         address: key.to_string().parse().unwrap(),
+        path: path.clone(),
     };
     let stamp = Stamp {
         version: Version,
@@ -78,7 +95,7 @@ fn warrant(fx: &Fixture, key: KeyId, custody: CustodyMethod) -> Warrant {
         custody,
         key: Some(key),
         account: account.clone(),
-        purpose: Purpose::Trading,
+        purpose,
         payload_hash: payload.hash(),
         request_id: RequestId([1; 16]),
         not_after: NOW.plus(60_000),
@@ -87,12 +104,15 @@ fn warrant(fx: &Fixture, key: KeyId, custody: CustodyMethod) -> Warrant {
     let facts = KeyFacts {
         id: key,
         name: "desk".parse().unwrap(),
-        purpose: Purpose::Trading,
-        scheme: Scheme::Ecdsa,
+        purpose,
+        scheme,
         addresses: vec![account.address.clone()],
+        threshold: 2,
+        holders: 3,
+        state: quoin_core::KeyState::Active,
     };
     let request = Request {
-        decoded: quoin_chain::decode(&payload, &account, Scheme::Ecdsa).unwrap(),
+        decoded: quoin_chain::decode(&payload, &account, scheme).unwrap(),
         stamp: constitution.verify_stamp(&signed).unwrap(),
         key: Some(&facts),
         approvals: &[],

@@ -201,7 +201,7 @@ fn a_node_that_the_genesis_does_not_name_does_not_start() {
     let refused = crate::core::Node::recover(recovered, &mut Vec::new());
     assert!(matches!(
         refused.err(),
-        Some(crate::core::RecoverError::NotInGenesis)
+        Some(crate::core::RecoverError::NotNamed)
     ));
     let mut recovered = net.recovered(1, usize::MAX);
     recovered.shares.clear();

@@ -5,7 +5,7 @@ use quoin_api::frame::{FinishedFrame, RequestFrame, SigningHint};
 use quoin_api::statements::FinishedSignature;
 use quoin_chain::{Eip1559Fields, encode_eip1559};
 use quoin_core::cbor::{self, Version};
-use quoin_core::payload::CreateKey;
+use quoin_core::payload::{ChangeKey, ChangeNode, CreateKey, KeyChange, NodeChange};
 use quoin_core::stamp::Account;
 use quoin_core::{
     Address, Amount, AssetId, Boot, CeremonyId, Certificate, ChainId, CharterNumber, ClusterId,
@@ -47,6 +47,10 @@ pub(super) struct Shape {
     pub(super) cap: u64,
     /// The purpose of the key.
     pub(super) purpose: Purpose,
+    /// Its scheme.
+    pub(super) scheme: Scheme,
+    /// How many nodes there are that the genesis does not name.
+    pub(super) spare: u8,
 }
 
 impl Default for Shape {
@@ -57,6 +61,8 @@ impl Default for Shape {
             f_tol: 0,
             cap: 100,
             purpose: Purpose::Trading,
+            scheme: Scheme::Model,
+            spare: 0,
         }
     }
 }
@@ -105,9 +111,11 @@ pub(super) struct Cluster {
 
 impl Cluster {
     pub(super) fn build(shape: Shape, rng: &mut dyn CryptoRngCore) -> Self {
-        let identities: BTreeMap<_, _> = (1..=shape.nodes)
+        let all: BTreeMap<_, _> = (1..=shape.nodes + shape.spare)
             .map(|n| (node(n), Arc::new(SigningIdentity::generate(rng))))
             .collect();
+        let members = all.iter().filter(|(n, _)| n.get() <= shape.nodes);
+        let identities: BTreeMap<_, _> = members.map(|(n, i)| (*n, Arc::clone(i))).collect();
         let trader = SigningIdentity::generate(rng);
         let governors: Vec<_> = (0..3).map(|_| SigningIdentity::generate(rng)).collect();
         let mut genesis = Certificate::unsigned(charter(shape, &identities, &trader, &governors));
@@ -120,27 +128,32 @@ impl Cluster {
             ceremony: CeremonyId([7; 16]),
             key: KeyId([7; 16]),
             name: "desk".parse().unwrap(),
-            scheme: Scheme::Model,
+            scheme: shape.scheme,
             purpose: shape.purpose,
             threshold: shape.threshold,
             boots: identities.keys().map(|n| first_boot(*n)).collect(),
         };
         let (shares, certificate) = deal_for_tests(&params, &identities, rng).unwrap();
         let key = certificate.unverified().clone();
-        let mut addresses = key_addresses(&key).into_iter();
-        let address = addresses.find(|a| a.to_evm().is_some()).unwrap();
+        let mut addresses = key_addresses(&key, &quoin_core::DerivationPath::ROOT).into_iter();
+        let on_chain = addresses.find(|a| a.to_evm().is_some());
+        let chain = on_chain
+            .as_ref()
+            .map_or(ChainId::Quoin, |_| ChainId::Evm(CHAIN));
+        let address = on_chain.unwrap_or_else(|| key.key.to_string().parse().unwrap());
         Self {
             genesis,
             id,
-            identities,
+            identities: all,
             trader,
             governors,
             key,
             certificate,
             shares,
             account: Account {
-                chain: ChainId::Evm(CHAIN),
+                chain,
                 address,
+                path: quoin_core::DerivationPath::ROOT,
             },
             purpose: shape.purpose,
         }
@@ -188,7 +201,11 @@ impl Cluster {
 
     /// A transfer of the trader's, of a value that no other request id has.
     pub(super) fn pay(&self, id: u8, nonce: u64, to: [u8; 20]) -> Work {
-        let payload = self.transfer(nonce, to, u64::from(id));
+        let payload = match self.key.scheme {
+            // A key that is no account of the EVM signs texts.
+            Scheme::Ed25519 => Payload::Text(format!("pay {id}")),
+            _ => self.transfer(nonce, to, u64::from(id)),
+        };
         self.signed(self.stamp(id, &payload), payload)
     }
 
@@ -205,8 +222,41 @@ impl Cluster {
         stamp.account = Account {
             chain: ChainId::Quoin,
             address: crate::core::CLUSTER_ACCOUNT.parse::<Address>().unwrap(),
+            path: quoin_core::DerivationPath::ROOT,
         };
         self.signed(stamp, payload)
+    }
+
+    /// A stamp about the cluster's key, or about the cluster itself.
+    pub(super) fn change_stamp(&self, id: u8, payload: &Payload) -> Stamp {
+        let mut stamp = self.stamp(id, payload);
+        let address = match payload {
+            Payload::ChangeKey(wish) => wish.key.to_string(),
+            _ => {
+                stamp.key = None;
+                crate::core::CLUSTER_ACCOUNT.to_owned()
+            }
+        };
+        stamp.account = Account {
+            chain: ChainId::Quoin,
+            address: address.parse().unwrap(),
+            path: quoin_core::DerivationPath::ROOT,
+        };
+        stamp
+    }
+
+    /// A request of the trader's to change the cluster's key.
+    pub(super) fn change_key(&self, id: u8, change: KeyChange) -> Work {
+        let key = self.key.key;
+        let payload = Payload::ChangeKey(ChangeKey { key, change });
+        self.signed(self.change_stamp(id, &payload), payload)
+    }
+
+    /// A request of the trader's about a node.
+    pub(super) fn change_node(&self, id: u8, index: u8, change: NodeChange) -> Work {
+        let node = node(index);
+        let payload = Payload::ChangeNode(ChangeNode { node, change });
+        self.signed(self.change_stamp(id, &payload), payload)
     }
 
     pub(super) fn budget(&self) -> &Budget {
@@ -221,6 +271,21 @@ impl Cluster {
             cluster: Some(self.id),
             previous: Some(current.hash()),
             ..current.clone()
+        }
+    }
+
+    /// The charter after `current`, with these nodes and this threshold; not signed.
+    pub(super) fn charter_of(&self, current: &Charter, nodes: &[u8], threshold: u8) -> Charter {
+        let nodes = nodes.iter().map(|n| NodeEntry {
+            index: node(*n),
+            credential: self.identities[&node(*n)].public(),
+            tls_key_hash: [*n; 32],
+            operator: "test".to_owned(),
+        });
+        Charter {
+            nodes: nodes.collect(),
+            threshold,
+            ..self.next_charter(current, "other nodes")
         }
     }
 
@@ -298,6 +363,7 @@ fn charter(
         }],
         book: Vec::new(),
         policies: policies(),
+        backup: None,
     }
 }
 
@@ -314,6 +380,19 @@ fn policies() -> String {
         pay("pay-slowly", "@delay(\"1h\")\n", SLOW),
         "@id(\"make-keys\")\npermit (principal == Principal::\"trader\", action == \
          Action::\"create_key\", resource);\n"
+            .to_owned(),
+        "@id(\"say\")\npermit (principal == Principal::\"trader\", action == \
+         Action::\"message\", resource);\n"
+            .to_owned(),
+        "@id(\"change-keys\")\npermit (principal == Principal::\"trader\", action == \
+         Action::\"change_key\", resource);\n"
+            .to_owned(),
+        "@id(\"change-nodes\")\npermit (principal == Principal::\"trader\", action == \
+         Action::\"change_node\", resource) when { context.node != 1 };\n"
+            .to_owned(),
+        "@id(\"change-node-1-later\")\n@delay(\"1h\")\npermit (principal == \
+         Principal::\"trader\", action == Action::\"change_node\", resource) when { \
+         context.node == 1 };\n"
             .to_owned(),
     ]
     .concat()

@@ -2,6 +2,7 @@
 
 use super::cluster::{FRIEND, STRANGER, Work};
 use super::{Net, set};
+use crate::core::key_addresses;
 use crate::core::{Alarm, Record};
 use quoin_api::Frame;
 use quoin_api::frame::Reply;
@@ -155,6 +156,44 @@ fn an_unpermitted_request_has_no_finished_signature_to_post() {
     };
     net.gateway_says(3, Frame::Finished(stranger.finished(&forged)));
     assert_eq!(net.spent(3), (0, 0));
+}
+
+/// An unsigned transaction does not name its sender: the same bytes pay once from each account.
+#[test]
+fn one_payload_that_two_accounts_of_a_key_signed_is_counted_twice() {
+    let mut net = Net::calm();
+    let payload = net.cluster.transfer(0, FRIEND, 7);
+    for (id, path) in [(1, "m"), (2, "m/0/5"), (3, "m/0/6")] {
+        let mut stamp = net.cluster.stamp(id, &payload);
+        stamp.account.path = path.parse().unwrap();
+        let mut addresses = key_addresses(&net.cluster.key, &stamp.account.path).into_iter();
+        stamp.account.address = addresses.find(|a| a.to_evm().is_some()).unwrap();
+        let work = net.cluster.signed(stamp, payload.clone());
+        let finished = net.sign(&work, &set(&[1, 2]));
+        net.gateway_says(3, Frame::Finished(work.finished(&finished)));
+        assert_eq!(net.spent(3), (0, u64::from(id)), "{path}");
+    }
+    net.restart(3);
+    assert_eq!(net.spent(3), (0, 3));
+}
+
+#[test]
+fn a_finished_signature_of_another_account_of_the_key_is_worth_nothing() {
+    let mut net = Net::calm();
+    let payload = net.cluster.transfer(0, FRIEND, 7);
+    let work = |net: &Net, path: &str| {
+        let mut stamp = net.cluster.stamp(1, &payload);
+        stamp.account.path = path.parse().unwrap();
+        let mut addresses = key_addresses(&net.cluster.key, &stamp.account.path).into_iter();
+        stamp.account.address = addresses.find(|a| a.to_evm().is_some()).unwrap();
+        net.cluster.signed(stamp, payload.clone())
+    };
+    let (signed, other) = (work(&net, "m/0/5"), work(&net, "m/0/6"));
+    let finished = net.sign(&signed, &set(&[1, 2]));
+    net.gateway_says(3, Frame::Finished(other.finished(&finished)));
+    assert_eq!(net.spent(3), (0, 0));
+    net.gateway_says(3, Frame::Finished(signed.finished(&finished)));
+    assert_eq!(net.spent(3), (0, 1));
 }
 
 #[test]

@@ -1,20 +1,27 @@
 //! The node core under test: three cores in memory, with disks, jobs and frames in the hands of the
 //! test. The arithmetic is the model scheme's; everything around it is what production runs.
 
+mod actions;
 mod batches;
 mod ceremonies;
 mod charters;
 mod cluster;
 mod finished;
+mod handover;
+mod handover_crashes;
 mod lease;
+mod membership;
 mod net;
 mod pools;
 mod records;
 mod recovery;
 mod requests;
+mod reshare;
+mod rotation;
 mod stamps;
 mod strikes;
 mod tombstones;
+mod treasury;
 mod two_phase;
 
 use cluster::{Shape, Work, node};

@@ -6,7 +6,7 @@
 use super::cluster::{BEGIN, Cluster, Shape, Work, first_boot, node};
 use crate::core::{
     Alarm, Effect, Event, Job, JobId, JobResult, KeyRecord, Node, NodeConfig, Peer, PoolSizes,
-    Record, Recovered, Ticket,
+    Record, Recovered, Ticket, Turn,
 };
 use quoin_api::Frame;
 use quoin_api::frame::{LeaseRequest, Opaque, Reply, SigningHint};
@@ -14,9 +14,10 @@ use quoin_api::statements::{Answer, FinishedSignature, Head};
 use quoin_core::cbor::{self, Version};
 use quoin_core::hash::tagged;
 use quoin_core::{
-    GatewayId, HeadHash, Lane, NodeIndex, PresignatureId, SecretBytes, Signed, SignerSet, TimeMs,
-    tags,
+    Certificate, GatewayId, HeadHash, KeyId, Lane, NodeIndex, PresignatureId, SecretBytes,
+    ShareEpoch, Signed, SignerSet, TimeMs, tags,
 };
+use quoin_policy::Charter;
 use quoin_protocol::combine;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
@@ -31,6 +32,8 @@ struct Entry {
     at: TimeMs,
     bytes: Vec<u8>,
     secrets: Vec<(String, SecretBytes<32>)>,
+    /// Labels whose secrets are gone once the record is durable.
+    erased: Vec<String>,
 }
 
 /// One node with what belongs to its host.
@@ -50,6 +53,12 @@ pub(super) struct Host {
     pub(super) ahead_ms: u64,
     pub(super) sent: Vec<(Peer, Frame)>,
     pub(super) alarms: Vec<Alarm>,
+    /// Backups that were asked for and are not written yet.
+    pub(super) backups: Vec<(KeyId, ShareEpoch, [u8; 32])>,
+    /// Whether the folder for backups is full.
+    pub(super) backup_fails: bool,
+    /// After how many more effects the node dies, and whether what it wrote survives that.
+    pub(super) dies: Option<(usize, bool)>,
     life: u64,
 }
 
@@ -84,11 +93,24 @@ impl Host {
         head
     }
 
-    fn shares(&self) -> BTreeMap<String, SecretBytes<32>> {
-        let secrets = self.durable.iter().flat_map(|e| &e.secrets);
-        secrets
-            .map(|(label, secret)| (label.clone(), secret.duplicate_secret()))
-            .collect()
+    /// What is sealed on the disk.
+    pub(super) fn shares(&self) -> BTreeMap<String, SecretBytes<32>> {
+        let mut shares = BTreeMap::new();
+        for entry in &self.durable {
+            for (label, secret) in &entry.secrets {
+                shares.insert(label.clone(), secret.duplicate_secret());
+            }
+            entry.erased.iter().for_each(|label| {
+                shares.remove(label);
+            });
+        }
+        shares
+    }
+
+    /// Puts a record on the disk as if the core had written it.
+    pub(super) fn write_now(&mut self, at: TimeMs, record: &Record) {
+        self.write(at, Ticket(0), record);
+        self.durable.append(&mut self.pending);
     }
 
     fn write(&mut self, at: TimeMs, ticket: Ticket, record: &Record) {
@@ -97,6 +119,7 @@ impl Host {
             at,
             bytes: record.to_bytes(),
             secrets: Vec::new(),
+            erased: Vec::new(),
         });
     }
 }
@@ -117,6 +140,10 @@ pub(super) struct Net {
     pub(super) cut_off: BTreeSet<NodeIndex>,
     pub(super) filter: Option<Filter>,
     pub(super) pool: PoolSizes,
+    /// The charters after the genesis, for nodes that are new in one.
+    pub(super) charters: Vec<Certificate<Charter>>,
+    /// 0 unless a test is about rotation.
+    pub(super) refresh_interval_ms: u64,
 }
 
 pub(super) fn gateway() -> Peer {
@@ -160,7 +187,13 @@ impl Net {
             queue: VecDeque::new(),
             cut_off: BTreeSet::new(),
             filter: None,
-            pool: PoolSizes { low: 6, batch: 8 },
+            pool: PoolSizes {
+                low: 6,
+                batch: 8,
+                reserve: 0,
+            },
+            charters: Vec::new(),
+            refresh_interval_ms: 0,
         }
     }
 
@@ -200,9 +233,11 @@ impl Net {
                 ecdsa_pool: self.pool,
                 schnorr_pool: self.pool,
                 dangerous_model_scheme: true,
+                refresh_interval_ms: self.refresh_interval_ms,
             },
             identity: Arc::clone(&self.cluster.identities[&node(index)]),
             genesis: self.cluster.genesis.clone(),
+            charters: self.charters.clone(),
             lane: Lane(0),
             records: host.records().into_iter().take(count).collect(),
             head: host.head(count),
@@ -233,6 +268,23 @@ impl Net {
         self.settle();
     }
 
+    /// Brings a charter of these nodes into force, and starts those that are new in it.
+    pub(super) fn amend(&mut self, nodes: &[u8], threshold: u8) {
+        let current = self.core(nodes[0]).charter().unverified().clone();
+        let charter = self.cluster.charter_of(&current, nodes, threshold);
+        let certificate = self.cluster.certified(charter, 2);
+        self.charters.push(certificate.clone());
+        self.gateway_says(nodes[0], Frame::Charter(certificate.to_bytes()));
+        for index in nodes {
+            let is_new = !self.hosts.contains_key(&node(*index));
+            if is_new {
+                self.hosts.insert(node(*index), Host::default());
+                self.start(node(*index));
+            }
+        }
+        self.advance(1_000);
+    }
+
     /// Kills a node; what was not durable is gone.
     pub(super) fn crash(&mut self, index: u8) {
         let host = self.host(index);
@@ -241,6 +293,7 @@ impl Net {
         host.jobs.clear();
         host.hold = false;
         host.keep_jobs = false;
+        host.dies = None;
         for other in self.up() {
             self.feed(other, Event::Disconnected(Peer::Node(node(index))));
         }
@@ -266,9 +319,44 @@ impl Net {
         };
         let mut effects = Vec::new();
         core.handle(now.plus(host.ahead_ms), event, &mut effects);
+        self.carry_out_all(index, effects);
+    }
+
+    /// Lets a node do what only a permitted request would.
+    pub(super) fn act(&mut self, index: u8, act: impl FnOnce(&mut Node, &mut Turn<'_>)) {
+        let (now, mut effects) = (self.now, Vec::new());
+        let turn = &mut Turn {
+            now,
+            effects: &mut effects,
+        };
+        act(self.host(index).core.as_mut().unwrap(), turn);
+        self.carry_out_all(node(index), effects);
+    }
+
+    fn carry_out_all(&mut self, index: NodeIndex, effects: Vec<Effect>) {
         for effect in effects {
+            let host = self.hosts.get_mut(&index).unwrap();
+            if let Some((left, survives)) = &mut host.dies {
+                if *left == 0 {
+                    if *survives {
+                        host.durable.append(&mut host.pending);
+                    }
+                    host.pending.clear();
+                    host.core = None;
+                    host.dies = None;
+                    return;
+                }
+                *left -= 1;
+            }
             self.carry_out(index, effect);
         }
+    }
+
+    /// Puts a node's disk back to its first `count` records.
+    pub(super) fn roll_back(&mut self, index: u8, count: usize) {
+        self.crash(index);
+        self.host(index).durable.truncate(count);
+        self.start(node(index));
     }
 
     fn carry_out(&mut self, index: NodeIndex, effect: Effect) {
@@ -278,6 +366,10 @@ impl Net {
             Effect::Persist(ticket, record, secrets) => {
                 host.write(now, ticket, &record);
                 host.pending.last_mut().unwrap().secrets = secrets;
+            }
+            Effect::Erase(ticket, record, labels) => {
+                host.write(now, ticket, &record);
+                host.pending.last_mut().unwrap().erased = labels;
             }
             Effect::Send(to, frame) => {
                 host.sent.push((to.clone(), frame.clone()));
@@ -292,6 +384,12 @@ impl Net {
                 host.jobs.push((id, job));
             }
             Effect::Alarm(alarm) => host.alarms.push(alarm),
+            Effect::BackUp(share, _) => {
+                let public = &share.public;
+                let of = (public.key, public.epoch, public.shares_hash());
+                host.backups.push(of);
+            }
+            Effect::Peers => {}
         }
     }
 
@@ -331,7 +429,17 @@ impl Net {
             std::mem::take(&mut host.jobs)
         };
         let sync = !host.hold && !host.pending.is_empty();
-        let busy = sync || !jobs.is_empty();
+        let backups = std::mem::take(&mut host.backups);
+        let full = host.backup_fails;
+        let busy = sync || !jobs.is_empty() || !backups.is_empty();
+        for of in backups {
+            let written = if full {
+                Err("no space left".to_owned())
+            } else {
+                Ok([1; 32])
+            };
+            self.feed(index, Event::BackupWritten(of, written));
+        }
         for (id, job) in jobs {
             let result = job.run(&mut self.rng);
             self.feed(index, Event::Computed(id, result));
@@ -417,6 +525,7 @@ impl Net {
         let hint = SigningHint {
             set: signers.clone(),
             presignature,
+            epoch: None,
         };
         self.gateway_says(index, Frame::Request(work.frame(Some(hint))));
         let mut replies = self.replies(index);
@@ -432,6 +541,7 @@ impl Net {
             key: self.cluster.key.key,
             set: signers.clone(),
             want,
+            urgent: false,
         };
         self.gateway_says(lender, Frame::LeaseRequest(request));
         let sent = std::mem::take(&mut self.host(lender).sent);
@@ -456,9 +566,11 @@ impl Net {
             answers.push((signer, partial));
         }
         let key = &self.cluster.key;
-        let decoded =
-            quoin_chain::decode(&work.payload, &self.cluster.account, key.scheme).unwrap();
-        let made = combine::finish(key, signers, decoded.digest(), &answers).unwrap();
+        let stamp = quoin_core::Signed::<quoin_core::Stamp>::from_bytes(&work.stamp).unwrap();
+        let account = &stamp.unverified().account;
+        let decoded = quoin_chain::decode(&work.payload, account, key.scheme).unwrap();
+        let child = combine::derive(key, &account.path).unwrap();
+        let made = combine::finish(key, signers, &child.tweak, decoded.digest(), &answers).unwrap();
         FinishedSignature {
             version: Version,
             request_id: work.id,

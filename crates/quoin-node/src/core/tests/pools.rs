@@ -7,7 +7,7 @@ use crate::core::{Event, PoolSizes};
 use quoin_api::Frame;
 use quoin_api::frame::{Hello, LEASE_IDS_MAX, LeaseRequest, Reply, Unavailable};
 use quoin_core::cbor::Version;
-use quoin_core::{GatewayId, PresignatureId};
+use quoin_core::{GatewayId, PresignatureId, ShareEpoch};
 use std::collections::BTreeSet;
 
 fn hello(net: &mut Net, boot: u64) {
@@ -25,10 +25,12 @@ fn lend(net: &mut Net, gateway: &GatewayId, want: u16) -> Vec<PresignatureId> {
         key: net.cluster.key.key,
         set: set(&[1, 2]),
         want,
+        urgent: false,
     };
     let now = net.now;
     let core = net.host(1).core.as_mut().unwrap();
-    core.pools.lend(gateway, &request, now).ids
+    let epoch = ShareEpoch::default();
+    core.pools.lend(gateway, &request, epoch, 0, now).ids
 }
 
 #[test]
@@ -67,6 +69,7 @@ fn ids_beyond_the_limit_of_one_lease_stay_free() {
     net.pool = PoolSizes {
         low: LEASE_IDS_MAX + 1,
         batch: 1024,
+        reserve: 0,
     };
     net.start_all();
     net.crash(3);
@@ -136,6 +139,89 @@ fn an_id_that_came_back_and_was_used_all_the_same_signs_once() {
     assert_eq!(reply, Some(gone));
 }
 
+/// Lends as a node does, with the reserve that the test says.
+fn lend_keeping(net: &mut Net, gateway: &GatewayId, reserve: usize, urgent: bool) -> usize {
+    let request = LeaseRequest {
+        key: net.cluster.key.key,
+        set: set(&[1, 2]),
+        want: u16::MAX,
+        urgent,
+    };
+    let now = net.now;
+    let core = net.host(1).core.as_mut().unwrap();
+    let epoch = ShareEpoch::default();
+    let grant = core.pools.lend(gateway, &request, epoch, reserve, now);
+    grant.ids.len()
+}
+
+fn free(net: &Net) -> usize {
+    let stats = net.core(1).pool_stats();
+    let of_set = stats.iter().find(|s| s.set == set(&[1, 2]));
+    of_set.map_or(0, |s| s.free)
+}
+
+#[test]
+fn the_last_ids_of_a_pool_are_for_urgent_requests() {
+    let mut net = Net::calm();
+    let all = free(&net);
+    assert!(all > 3);
+    assert_eq!(lend_keeping(&mut net, &gateway_id(), 3, false), all - 3);
+    assert_eq!(lend_keeping(&mut net, &gateway_id(), 3, false), 0);
+    assert_eq!(lend_keeping(&mut net, &gateway_id(), 3, true), 3);
+}
+
+#[test]
+fn a_node_keeps_the_reserve_that_it_is_told_to() {
+    let mut net = Net::off(Shape::default());
+    net.pool = PoolSizes {
+        low: 6,
+        batch: 8,
+        reserve: 5,
+    };
+    net.start_all();
+    net.advance(1_000);
+    net.filter = Some(|_, _, frame: &Frame| matches!(frame, Frame::Session(_)));
+    net.lease(&set(&[1, 2]), u16::MAX);
+    assert_eq!(free(&net), 5);
+}
+
+#[test]
+fn one_greedy_gateway_leaves_the_others_their_part() {
+    let mut net = Net::calm();
+    let others: Vec<GatewayId> = vec!["second".parse().unwrap(), "third".parse().unwrap()];
+    hello(&mut net, 1);
+    let core = net.host(1).core.as_mut().unwrap();
+    others.iter().for_each(|g| core.pools.gateway_booted(g, 1));
+    let all = free(&net);
+    assert_eq!(
+        lend_keeping(&mut net, &gateway_id(), 0, false),
+        all.div_ceil(3)
+    );
+    assert!(lend_keeping(&mut net, &others[0], 0, false) > 0);
+    assert!(lend_keeping(&mut net, &others[1], 0, false) > 0);
+}
+
+#[test]
+fn the_statistics_of_a_pool_say_what_was_made_lent_and_used() {
+    let mut net = Net::calm();
+    let of = |net: &Net| {
+        let stats = net.core(1).pool_stats();
+        stats.into_iter().find(|s| s.set == set(&[1, 2])).unwrap()
+    };
+    let before = of(&net);
+    assert_eq!(
+        (before.key, before.epoch),
+        (net.cluster.key.key, ShareEpoch::default())
+    );
+    assert_eq!(before.made_total, 8);
+    assert_eq!((before.free, before.lent, before.taken_total), (8, 0, 0));
+    let id = net.lease(&set(&[1, 2]), 2)[0];
+    let work = net.cluster.pay(1, 0, FRIEND);
+    net.ask(1, &work, &set(&[1, 2]), id);
+    let after = of(&net);
+    assert_eq!((after.free, after.lent, after.taken_total), (6, 1, 1));
+}
+
 #[test]
 fn a_key_or_set_that_is_unknown_lends_nothing() {
     let mut net = Net::calm();
@@ -144,6 +230,7 @@ fn a_key_or_set_that_is_unknown_lends_nothing() {
         key: quoin_core::KeyId([1; 16]),
         set: set(&[1, 2]),
         want: 5,
+        urgent: false,
     };
     net.host(1).sent.clear();
     net.gateway_says(1, Frame::LeaseRequest(request));

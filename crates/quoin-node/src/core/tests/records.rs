@@ -3,14 +3,15 @@
 use super::{node, set};
 use crate::core::{
     BootRecord, Consumed, Decision, Denied, FaultRecord, Finished, FirstSeen, KeyRecord,
-    RECORD_BYTES_MAX, Record, TryRecord,
+    KeyStateRecord, NodeChangedRecord, RECORD_BYTES_MAX, Record, TryRecord,
 };
 use proptest::prelude::*;
 use quoin_api::SessionId;
 use quoin_api::frame::Opaque;
+use quoin_core::payload::NodeChange;
 use quoin_core::{
-    BatchHash, BatchId, Boot, CeremonyId, CharterHash, Generation, KeyId, Lane, PayloadHash,
-    PresignatureId, RequestBinding, RequestId, TimeMs,
+    BatchHash, BatchId, Boot, CeremonyId, CharterHash, Generation, KeyId, KeyState, Lane,
+    PayloadHash, PresignatureId, RequestBinding, RequestId, ShareEpoch, TimeMs,
 };
 use quoin_protocol::Fault;
 
@@ -26,6 +27,8 @@ fn boot(generation: u64) -> Boot {
 fn every_form(byte: u8, number: u64, bytes: &[u8]) -> Vec<Record> {
     let mut all = of_requests(byte, number, bytes);
     all.extend(of_the_node(byte, number, bytes));
+    all.extend(of_epochs(byte, number, bytes));
+    all.extend(of_changes(byte, number, bytes));
     all.sort_by_key(place);
     all
 }
@@ -49,6 +52,7 @@ fn of_requests(byte: u8, number: u64, bytes: &[u8]) -> Vec<Record> {
             reservation: opaque(),
             presignature: used.then_some(presignature),
             set: used.then(|| set(&[1, 3])),
+            binding: None,
         }))
     };
     let finished = |counted: bool| {
@@ -73,6 +77,7 @@ fn of_requests(byte: u8, number: u64, bytes: &[u8]) -> Vec<Record> {
             presignature: Some(presignature),
             set: Some(set(&[1, 2])),
             reservation: opaque(),
+            binding: None,
         }),
         Record::Denied(Denied {
             denial: opaque(),
@@ -126,6 +131,53 @@ fn of_the_node(byte: u8, number: u64, bytes: &[u8]) -> Vec<Record> {
     ]
 }
 
+fn of_epochs(byte: u8, number: u64, bytes: &[u8]) -> Vec<Record> {
+    let opaque = || Opaque(bytes.to_vec());
+    vec![
+        Record::EpochHeld(opaque()),
+        Record::EpochErased {
+            key: KeyId([byte; 16]),
+            epoch: ShareEpoch(7),
+        },
+        Record::KeyLearned(opaque()),
+        Record::Abandoned(opaque()),
+        Record::BackupWritten {
+            key: KeyId([byte; 16]),
+            epoch: ShareEpoch(9),
+            record: [byte; 32],
+            file: [byte; 32],
+        },
+        Record::KeyRestored(KeyRecord {
+            key: KeyId([byte; 16]),
+            public: opaque(),
+            boot: boot(number),
+        }),
+    ]
+}
+
+fn of_changes(byte: u8, number: u64, bytes: &[u8]) -> Vec<Record> {
+    let (at, opaque) = (TimeMs(number), || Opaque(bytes.to_vec()));
+    vec![
+        Record::KeyState(KeyStateRecord {
+            key: KeyId([byte; 16]),
+            state: KeyState::Suspended,
+            seq: number,
+            request: RequestId([byte; 16]),
+            at,
+        }),
+        Record::NodeChanged(NodeChangedRecord {
+            node: node(3),
+            change: NodeChange::Pardon,
+            request: RequestId([byte; 16]),
+            at,
+        }),
+        Record::ChangeStated {
+            request: RequestId([byte; 16]),
+            statement: opaque(),
+        },
+    ]
+}
+
 /// The place of a form; a new form fails to compile here until it is in `every_form`.
 fn place(record: &Record) -> usize {
     match record {
@@ -146,6 +198,15 @@ fn place(record: &Record) -> usize {
         Record::Witness(_) => 14,
         Record::Fenced(_) => 15,
         Record::CharterFork(_) => 16,
+        Record::EpochHeld(_) => 17,
+        Record::EpochErased { .. } => 18,
+        Record::KeyLearned(_) => 19,
+        Record::Abandoned(_) => 20,
+        Record::KeyState(_) => 21,
+        Record::NodeChanged(_) => 22,
+        Record::ChangeStated { .. } => 23,
+        Record::BackupWritten { .. } => 24,
+        Record::KeyRestored(_) => 25,
     }
 }
 
@@ -153,7 +214,7 @@ fn place(record: &Record) -> usize {
 fn every_form_is_among_the_tested() {
     let mut places: Vec<_> = every_form(1, 2, &[3]).iter().map(place).collect();
     places.dedup();
-    assert_eq!(places, (0..17).collect::<Vec<_>>());
+    assert_eq!(places, (0..26).collect::<Vec<_>>());
 }
 
 #[test]
@@ -205,7 +266,7 @@ proptest! {
 
     #[test]
     fn mutated_records_never_panic_and_only_canonical_ones_are_read(
-        form in 0..19usize,
+        form in 0..26usize,
         place in any::<prop::sample::Index>(),
         bit in 0..8u8,
     ) {

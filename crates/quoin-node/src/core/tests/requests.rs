@@ -125,7 +125,7 @@ fn a_denial_is_repeated_word_for_word_and_charges_nothing() {
     assert_eq!(net.spent(1), (0, 0));
     // The gateway will not name the presignature again, so it is thrown away.
     let key = net.cluster.key.key;
-    assert!(!net.core(1).pools.has(key, &set(&[1, 2]), &id));
+    assert!(!net.core(1).pools.has(&(key, quoin_core::ShareEpoch::default(), set(&[1, 2])), &id));
     let allowed = net.cluster.pay(2, 0, FRIEND);
     net.sign(&allowed, &set(&[1, 2]));
 }
@@ -140,7 +140,7 @@ fn a_retry_with_another_presignature_is_charged_once_and_signs_the_same_digest()
     let key = &net.cluster.key;
     let decoded = quoin_chain::decode(&work.payload, &net.cluster.account, key.scheme).unwrap();
     for finished in [first, second] {
-        combine::verify(key, decoded.digest(), &finished.signature).unwrap();
+        combine::verify(key, &combine::ROOT_TWEAK, decoded.digest(), &finished.signature).unwrap();
     }
     assert_eq!(net.spent(1), (1, 1));
     assert_eq!(net.spent(2), (1, 1));
@@ -328,6 +328,7 @@ fn a_node_takes_requests_from_gateways_only() {
     let hint = SigningHint {
         set: set(&[1, 2]),
         presignature,
+        epoch: None,
     };
     let before = net.host(1).records().len();
     net.node_says(2, 1, Frame::Request(work.frame(Some(hint))));

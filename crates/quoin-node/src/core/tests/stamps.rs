@@ -93,6 +93,7 @@ fn a_stamp_with_a_flipped_bit_is_rejected_wherever_the_bit_is() {
     let hint = SigningHint {
         set: set(&[1, 2]),
         presignature,
+        epoch: None,
     };
     for place in 0..work.stamp.len() {
         let mut frame = work.frame(Some(hint.clone()));
@@ -110,7 +111,10 @@ fn a_stamp_with_a_flipped_bit_is_rejected_wherever_the_bit_is() {
     assert_eq!(net.host(1).records().len(), records);
     // What a stranger sends uses no presignature up.
     let key = net.cluster.key.key;
-    assert!(net.core(1).pools.has(key, &set(&[1, 2]), &presignature));
+    assert!(net.core(1).pools.has(
+        &(key, quoin_core::ShareEpoch::default(), set(&[1, 2])),
+        &presignature
+    ));
 }
 
 #[test]
@@ -131,6 +135,7 @@ fn a_payload_in_another_encoding_is_rejected() {
     let mut frame = work.frame(Some(SigningHint {
         set: set(&[1, 2]),
         presignature,
+        epoch: None,
     }));
     frame.payload = cbor::encode(&work.payload);
     frame.payload.push(0);
@@ -180,7 +185,56 @@ fn a_stamp_for_an_account_that_is_not_the_keys_is_rejected() {
         s.account = Account {
             chain: ChainId::Evm(1),
             address: s.account.address.clone(),
+            path: quoin_core::DerivationPath::ROOT,
         };
     });
     assert!(matches!(reply, Reply::Rejected(_)), "{reply:?}");
+}
+
+#[test]
+fn a_stamp_that_gives_an_account_the_path_of_another_is_rejected() {
+    for path in ["m/0", "m/0/5"] {
+        let reply = reply_to(|s| s.account.path = path.parse().unwrap());
+        assert_rejected(&reply, "account");
+    }
+}
+
+#[test]
+fn the_addresses_of_a_path_are_those_of_the_child_there_and_no_others() {
+    use crate::core::key_addresses;
+    use quoin_core::{DerivationPath, Scheme};
+    use std::collections::BTreeSet;
+    let (net, _) = ready();
+    let mut key = net.cluster.key.clone();
+    key.scheme = Scheme::Ecdsa;
+    // The generator of secp256k1, as a key.
+    key.public_key =
+        hex::decode("0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798").unwrap();
+    let mut seen = BTreeSet::new();
+    for (text, on_quoin) in [
+        ("m", ""),
+        ("m/0", "/0"),
+        ("m/0/5", "/0/5"),
+        ("m/5/0", "/5/0"),
+    ] {
+        let path: DerivationPath = text.parse().unwrap();
+        let child = quoin_protocol::derive(&key, &path).unwrap();
+        let public = child.public_key.as_slice().try_into().unwrap();
+        let on_chain = quoin_chain::address::evm_address(public).unwrap();
+        let on_quoin = format!("{}{on_quoin}", key.key).parse::<Address>().unwrap();
+        let addresses = key_addresses(&key, &path);
+        assert_eq!(addresses, [on_chain, on_quoin], "{text}");
+        for address in addresses {
+            assert!(
+                seen.insert(address),
+                "{text}: each account has its own addresses"
+            );
+        }
+    }
+    key.public_key = vec![0; 33];
+    let path: DerivationPath = "m/0/5".parse().unwrap();
+    assert!(
+        key_addresses(&key, &path).is_empty(),
+        "no child, no account"
+    );
 }

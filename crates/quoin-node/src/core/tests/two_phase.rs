@@ -37,7 +37,8 @@ fn a_pending_key_has_the_endorsements_of_nodes_whose_shares_are_durable_only() {
     net.filter = Some(|_, _, frame: &Frame| matches!(frame, Frame::Prepared(_)));
     make(&mut net, "fresh");
     for index in 1..=3 {
-        let pending = net.core(index).keys.values().find(|k| !k.active).unwrap();
+        let keys = net.core(index).keys.values();
+        let pending = keys.filter_map(|k| k.next.as_ref()).next().unwrap();
         let endorsements = pending.certificate.endorsements();
         let own = net.cluster.identities[&node(index)].public().id();
         assert_eq!(endorsements.len(), 1);

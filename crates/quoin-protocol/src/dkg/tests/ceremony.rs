@@ -9,7 +9,7 @@ use quoin_core::statement::Endorsement;
 use quoin_core::{Certificate, tags};
 
 /// Every set of `size` of the shares' nodes.
-fn subsets(nodes: &[NodeIndex], size: usize) -> Vec<Vec<NodeIndex>> {
+pub(super) fn subsets(nodes: &[NodeIndex], size: usize) -> Vec<Vec<NodeIndex>> {
     let all = 0u32..1 << nodes.len();
     all.filter(|bits| bits.count_ones() as usize == size)
         .map(|bits| {
@@ -50,7 +50,7 @@ fn check_shares<G: Group>(shares: &BTreeMap<NodeIndex, KeyShare>, threshold: u8)
     }
 }
 
-fn check(scheme: Scheme, shares: &BTreeMap<NodeIndex, KeyShare>, threshold: u8) {
+pub(super) fn check(scheme: Scheme, shares: &BTreeMap<NodeIndex, KeyShare>, threshold: u8) {
     match scheme {
         Scheme::Ecdsa | Scheme::Taproot => check_shares::<Secp256k1>(shares, threshold),
         Scheme::Ed25519 => check_shares::<Ed25519>(shares, threshold),
@@ -58,13 +58,13 @@ fn check(scheme: Scheme, shares: &BTreeMap<NodeIndex, KeyShare>, threshold: u8) 
     }
 }
 
-fn generate(cluster: &Cluster) -> BTreeMap<NodeIndex, Generated> {
+pub(super) fn generate(cluster: &Cluster) -> BTreeMap<NodeIndex, Generated> {
     let outcomes = cluster.run(&mut |_| {}).into_iter();
     outcomes.map(|(n, o)| (n, o.unwrap())).collect()
 }
 
 /// What the nodes make of a ceremony's result once each has stored its share.
-fn certify(
+pub(super) fn certify(
     cluster: &Cluster,
     generated: &BTreeMap<NodeIndex, Generated>,
 ) -> Certificate<KeyPublic> {
@@ -217,8 +217,8 @@ fn start_refuses_parameters_that_do_not_fit_the_roster() {
 
 /// Signs with a threshold of the shares through one of the FROST crates.
 macro_rules! frost_signs {
-    ($frost:ident, $scheme:expr) => {{
-        let cluster = Cluster::new($scheme, 2, 3);
+    ($frost:ident, $cluster:expr, $signers:expr) => {{
+        let cluster = $cluster;
         let generated = generate(&cluster);
         let identifier = |n: NodeIndex| $frost::Identifier::try_from(u16::from(n.get())).unwrap();
         let public = &generated[&node(1)].share.public;
@@ -228,18 +228,19 @@ macro_rules! frost_signs {
             (identifier(s.node), point)
         });
         let verifying: BTreeMap<_, _> = verifying.collect();
-        let packages = [node(1), node(3)].map(|n| {
+        let threshold = public.threshold.into();
+        let packages = $signers.map(node).map(|n| {
             let secret = generated[&n].share.secret.expose();
             let package = $frost::keys::KeyPackage::new(
                 identifier(n),
                 $frost::keys::SigningShare::deserialize(secret).unwrap(),
                 verifying[&identifier(n)],
                 key,
-                2,
+                threshold,
             );
             (identifier(n), package)
         });
-        let all = $frost::keys::PublicKeyPackage::new(verifying.clone(), key, Some(2));
+        let all = $frost::keys::PublicKeyPackage::new(verifying.clone(), key, Some(threshold));
         let mut rng = rng(5);
         let (mut nonces, mut commitments) = (BTreeMap::new(), BTreeMap::new());
         for (id, package) in &packages {
@@ -261,10 +262,24 @@ macro_rules! frost_signs {
 
 #[test]
 fn frost_signs_with_the_shares_of_an_ed25519_key() {
-    frost_signs!(frost_ed25519, Scheme::Ed25519);
+    frost_signs!(frost_ed25519, Cluster::new(Scheme::Ed25519, 2, 3), [1, 3]);
 }
 
 #[test]
 fn frost_signs_with_the_shares_of_a_taproot_key() {
-    frost_signs!(frost_secp256k1_tr, Scheme::Taproot);
+    frost_signs!(
+        frost_secp256k1_tr,
+        Cluster::new(Scheme::Taproot, 2, 3),
+        [1, 3]
+    );
+}
+
+#[test]
+fn frost_signs_with_the_shares_of_the_next_epoch() {
+    let refresh = |scheme| Cluster::refresh(scheme, 3, 5);
+    frost_signs!(frost_ed25519, refresh(Scheme::Ed25519), [1, 2, 5]);
+    frost_signs!(frost_secp256k1_tr, refresh(Scheme::Taproot), [2, 3, 4]);
+    frost_signs!(frost_ed25519, Cluster::reshare(Scheme::Ed25519), [2, 3, 4]);
+    let taproot = Cluster::reshare(Scheme::Taproot);
+    frost_signs!(frost_secp256k1_tr, taproot, [1, 2, 4]);
 }

@@ -152,7 +152,9 @@ fn a_complaint_opens_the_accused_dealers_value_only() {
 #[test]
 fn nobody_complains_about_what_everyone_can_see() {
     let cluster = Cluster::new(Scheme::Model, 2, 3);
-    let outcomes = cluster.run_edited(2, |b: &mut DealBody| b.opening.salt[0] ^= 1);
+    let outcomes = cluster.run_edited(2, |b: &mut DealBody| {
+        b.opening.as_mut().unwrap().salt[0] ^= 1;
+    });
     assert!(
         outcomes[&node(2)]
             .as_ref()
@@ -295,7 +297,7 @@ fn a_complaint_is_judged_only_on_equal_views_of_round_one() {
     // The accuser shows another first broadcast than the dealer answered.
     assert_verdict(void, |cluster, c| {
         let mut body: CommitBody = cbor::decode(&c.evidence.round1.body, 4096).unwrap();
-        body.commitment[0] ^= 1;
+        body.commitment.as_mut().unwrap()[0] ^= 1;
         let message = cluster.message(1, node(2), cbor::encode(&body));
         c.evidence.round1 = heard(&message).signed;
     });
@@ -366,13 +368,13 @@ fn a_publicly_broken_broadcast_needs_no_key_to_convict() {
     assert_verdict(
         wrong(Fault::WrongDegree),
         edit_opening(|b| {
-            b.opening.coefficients.pop();
+            b.opening.as_mut().unwrap().coefficients.pop();
         }),
     );
     assert_verdict(
         wrong(Fault::BadPoint),
         edit_opening(|b| {
-            b.opening.coefficients[1] = vec![0; 32].into();
+            b.opening.as_mut().unwrap().coefficients[1] = vec![0; 32].into();
         }),
     );
     assert_verdict(
@@ -428,4 +430,120 @@ fn evidence_has_one_spelling() {
         cbor::decode::<Evidence>(&cbor::encode(&evidence), 12_288).unwrap(),
         evidence
     );
+}
+
+/// Checks complaints of a succession: node 1 deals in each of these.
+fn check_succession_complaints<G: Group>(cluster: &Cluster) {
+    let params = cluster.succession.as_ref().unwrap();
+    for (spoil, fault) in SPOILS {
+        let (outcomes, history) = run_spoilt::<G>(cluster, spoil);
+        let abort = outcomes[&node(2)].as_ref().unwrap_err();
+        assert_eq!(abort.faults, [(Some(node(1)), fault)]);
+        assert_eq!(abort.complaints.len(), 1);
+        let complaint = &abort.complaints[0];
+        for judge in [1, 3] {
+            let witnessed = witnessed(&history, node(judge));
+            let verdict = complaint.judge_succession(params, &cluster.nodes, &witnessed);
+            assert_eq!(verdict, Verdict::DealerWrong(fault), "judge {judge}");
+        }
+        // Whoever starts from another record, or takes it for a birth, judges another ceremony.
+        let mut other = params.clone();
+        other.base.transcript[0] ^= 1;
+        let void = Verdict::Void(VoidReason::OtherCeremony);
+        let outsider = Witnessed::default();
+        let found = complaint.judge_succession(&other, &cluster.nodes, &outsider);
+        assert_eq!(found, void);
+        assert_eq!(
+            complaint.judge(&cluster.params, &cluster.nodes, &outsider),
+            void
+        );
+    }
+}
+
+#[test]
+fn a_true_complaint_convicts_the_dealer_of_a_succession_too() {
+    check_succession_complaints::<Secp256k1>(&Cluster::refresh(Scheme::Ecdsa, 2, 3));
+    check_succession_complaints::<Ed25519>(&Cluster::refresh(Scheme::Ed25519, 3, 4));
+    check_succession_complaints::<Model>(&Cluster::refresh(Scheme::Model, 2, 3));
+    check_succession_complaints::<Secp256k1>(&Cluster::reshare(Scheme::Taproot));
+    check_succession_complaints::<Ed25519>(&Cluster::reshare(Scheme::Ed25519));
+    check_succession_complaints::<Model>(&Cluster::reshare(Scheme::Model));
+}
+
+/// Node 2's complaint of a succession with an honest node 1, after `edit` and signed again.
+fn false_succession_complaint(
+    cluster: &Cluster,
+    edit: impl Fn(&Cluster, &mut Complaint),
+) -> (Complaint, Vec<Sent>) {
+    let mut history = Vec::new();
+    cluster.run(&mut |sent| history.clone_from(sent));
+    // The same seeds as the harness has, so that this is the same node 2 after round 1.
+    let mut started = rng(2);
+    let context = cluster.context(node(2));
+    let share = cluster.shares.get(&node(2));
+    let part = super::super::rounds::Part::<Model>::draw(&context, share, &mut started).unwrap();
+    let (committed, outbox) = Committed::new(context, part, &mut started).unwrap();
+    assert_eq!(outbox, history[0][&node(2)]);
+    let inbox = inbox_of(&history[0], node(2));
+    let (dealt, _) = committed.deal(inbox, &mut rng(1002)).unwrap();
+    let round2 = heard(&history[1][&node(1)][&node(2)]);
+    let mut complaint = dealt.complain(node(1), &round2).unwrap();
+    edit(cluster, &mut complaint);
+    let opened = SecretBytes::take(&mut complaint.opened.clone());
+    let identity = &cluster.identities[&node(2)];
+    let complaint = Complaint::sign(complaint.evidence, &opened, identity);
+    (complaint, history)
+}
+
+#[test]
+fn a_false_complaint_convicts_its_author_in_a_succession_too() {
+    for cluster in [
+        Cluster::refresh(Scheme::Model, 2, 3),
+        Cluster::reshare(Scheme::Model),
+    ] {
+        let params = cluster.succession.as_ref().unwrap();
+        let (complaint, history) = false_succession_complaint(&cluster, |_, _| {});
+        let judge = |c: &Complaint, w: &Witnessed| c.judge_succession(params, &cluster.nodes, w);
+        let wrong = |fault| Verdict::AccuserWrong(fault);
+        let outsider = Witnessed::default();
+        let right = wrong(AccuserFault::DealingIsRight);
+        assert_eq!(judge(&complaint, &outsider), right);
+        assert_eq!(judge(&complaint, &witnessed(&history[..2], node(3))), right);
+        let late = wrong(AccuserFault::AlreadyEchoed);
+        assert_eq!(judge(&complaint, &witnessed(&history, node(3))), late);
+        let (complaint, _) = false_succession_complaint(&cluster, |_, c| c.opened[5] ^= 1);
+        let key = wrong(AccuserFault::WrongKey);
+        assert_eq!(judge(&complaint, &outsider), key);
+    }
+}
+
+#[test]
+fn whoever_does_not_deal_cannot_be_accused() {
+    // Node 4 only receives; node 2 accuses it over a broadcast that it did sign.
+    let cluster = Cluster::reshare(Scheme::Model);
+    let params = cluster.succession.as_ref().unwrap();
+    let refused = Verdict::AccuserWrong(AccuserFault::NotADealer);
+    assert_guarded(Guard::AccusedDeals, &refused, || {
+        let (complaint, _) = false_succession_complaint(&cluster, |cluster, c| {
+            c.evidence.accused = node(4);
+            let message = cluster.message(2, node(4), c.evidence.round2.body.clone());
+            c.evidence.round2 = heard(&message).signed;
+        });
+        complaint.judge_succession(params, &cluster.nodes, &Witnessed::default())
+    });
+}
+
+#[test]
+fn a_judge_needs_the_base_record_to_convict_a_dealer_of_another_constant() {
+    let cluster = Cluster::reshare(Scheme::Model);
+    let params = cluster.succession.as_ref().unwrap();
+    let (complaint, _) = false_succession_complaint(&cluster, |cluster, c| {
+        let mut body: DealBody = cbor::decode(&c.evidence.round2.body, 4096).unwrap();
+        let constant = Model::encode_point(&5u64.into());
+        body.opening.as_mut().unwrap().coefficients[0] = constant.into();
+        let message = cluster.message(2, node(1), cbor::encode(&body));
+        c.evidence.round2 = heard(&message).signed;
+    });
+    let found = complaint.judge_succession(params, &cluster.nodes, &Witnessed::default());
+    assert_eq!(found, Verdict::DealerWrong(Fault::WrongConstant));
 }

@@ -1,7 +1,7 @@
 //! Participants that break one rule of the ceremony each.
 
 use super::super::for_scheme;
-use super::super::wire::{CommitBody, DealBody, EchoBody};
+use super::super::wire::{CommitBody, DealBody, EchoBody, Possession};
 use super::super::{Ed25519, Model};
 use super::*;
 use quoin_core::statement::Endorsement;
@@ -14,6 +14,16 @@ macro_rules! each_scheme {
             for_scheme!($scheme, $group => $body, unreachable!());
         }
     };
+}
+
+/// A dealer's opening in its second broadcast.
+fn opening(body: &mut DealBody) -> &mut Opening {
+    body.opening.as_mut().unwrap()
+}
+
+/// The proof in a dealer's opening.
+fn proof(opening: &mut Opening) -> &mut Possession {
+    opening.proof.as_mut().unwrap()
 }
 
 fn crafted<G: Group>(scheme: Scheme, threshold: u8, edit: impl FnOnce(&mut Opening)) -> Outcomes {
@@ -71,7 +81,7 @@ fn equivocation_in_round_one_ends_the_ceremony_for_everyone_it_touched() {
             let outbox = history[0].get_mut(&node(1)).unwrap();
             let message = outbox.get_mut(&node(4)).unwrap();
             let mut body: CommitBody = cbor::decode(&message.broadcast, 4096).unwrap();
-            body.commitment[0] ^= 1;
+            body.commitment.as_mut().unwrap()[0] ^= 1;
             *message = cluster.message(1, node(1), cbor::encode(&body));
         }
     });
@@ -106,11 +116,11 @@ fn dealings_must_be_one_for_each_receiver() {
 #[test]
 fn the_commitment_must_open_to_what_is_shown() {
     let edits: [fn(&mut DealBody); 4] = [
-        |b| b.opening.salt[0] ^= 1,
-        |b| b.opening.response[31] ^= 1,
-        |b| b.opening.nonce = vec![0; 32],
+        |b| opening(b).salt[0] ^= 1,
+        |b| proof(opening(b)).response[31] ^= 1,
+        |b| proof(opening(b)).nonce = vec![0; 32],
         |b| {
-            b.opening.coefficients.pop();
+            opening(b).coefficients.pop();
         },
     ];
     for scheme in SCHEMES {
@@ -132,8 +142,8 @@ fn a_last_mover_cannot_choose_its_part_after_seeing_the_others() {
             let outbox = history[1].get_mut(&node(1)).unwrap();
             let first = outbox.values().next().unwrap();
             let mut body: DealBody = cbor::decode(&first.broadcast, 4096).unwrap();
-            let point = Model::decode_point(&theirs.opening.coefficients[0]).unwrap();
-            body.opening.coefficients[0] = (-point).to_bytes().to_vec().into();
+            let point = Model::decode_point(&theirs.opening.unwrap().coefficients[0]).unwrap();
+            opening(&mut body).coefficients[0] = (-point).to_bytes().to_vec().into();
             let message = cluster.message(2, node(1), cbor::encode(&body));
             outbox.values_mut().for_each(|m| *m = message.clone());
         }
@@ -155,7 +165,7 @@ fn coefficients_and_nonces_must_be_canonical_points_of_prime_order() {
         for bad in bad_points(scheme) {
             for place in 0..3 {
                 let outcomes = crafted::<G>(scheme, 2, |opening| match place {
-                    2 => opening.nonce = bad.clone(),
+                    2 => proof(opening).nonce.clone_from(&bad),
                     _ => opening.coefficients[place] = bad.clone().into(),
                 });
                 assert_blamed(&outcomes, Fault::BadPoint);
@@ -185,7 +195,9 @@ fn bad_points(scheme: Scheme) -> Vec<Vec<u8>> {
 #[test]
 fn the_proofs_response_must_be_canonical() {
     each_scheme!(|scheme, G| {
-        let outcomes = crafted::<G>(scheme, 2, |opening| opening.response = [0xff; 32]);
+        let outcomes = crafted::<G>(scheme, 2, |opening| {
+            proof(opening).response = [0xff; 32];
+        });
         assert_blamed(&outcomes, Fault::BadScalar);
     });
 }

@@ -7,18 +7,26 @@ mod ceremony;
 mod certificates;
 mod complaints;
 mod envelopes;
+mod guards;
 mod malice;
+mod starts;
+mod succession;
+mod table;
+mod tampering;
 
 use super::context::{Context, digest};
-use super::dealer::{Dealer, make_opening};
+use super::dealer::{Dealer, Dealing};
 use super::group::Group;
+use super::guard::Guard;
+use super::plan::Plan;
 use super::polynomial::Polynomial;
-use super::rounds::Committed;
+use super::rounds::{Committed, Part};
 use super::wire::Opening;
-use super::{DkgParams, Generated};
+use super::{DkgParams, Generated, Succession, SuccessionParams, deal_for_tests};
 use crate::abort::{Abort, Fault};
 use crate::roster::Roster;
 use crate::round::{Advance, Inbox, Outbox, Round, RoundMessage};
+use crate::share::KeyShare;
 use minicbor::{Decode, Encode};
 use quoin_core::{
     Boot, CeremonyId, CharterNumber, ClusterId, Generation, KeyId, Lane, NodeIndex,
@@ -56,12 +64,30 @@ pub(super) struct Cluster {
     pub(super) params: DkgParams,
     pub(super) identities: BTreeMap<NodeIndex, Arc<SigningIdentity>>,
     pub(super) nodes: BTreeMap<NodeIndex, PublicCredential>,
+    /// The ceremony, unless it is a birth.
+    pub(super) succession: Option<SuccessionParams>,
+    /// The shares of the epoch before.
+    pub(super) shares: BTreeMap<NodeIndex, KeyShare>,
+}
+
+/// A second copy of a share, as two nodes or two tests may need it.
+pub(super) fn copy(share: &KeyShare) -> KeyShare {
+    KeyShare {
+        public: share.public.clone(),
+        node: share.node,
+        secret: share.secret.duplicate_secret(),
+    }
 }
 
 impl Cluster {
     pub(super) fn new(scheme: Scheme, threshold: u8, size: u8) -> Self {
+        let nodes: Vec<u8> = (1..=size).collect();
+        Self::of(scheme, threshold, &nodes)
+    }
+
+    fn of(scheme: Scheme, threshold: u8, nodes: &[u8]) -> Self {
         let identity = |i| SigningIdentity::from_seed(&SecretBytes::take(&mut [i; 32]));
-        let all = (1..=size).map(|i| (node(i), Arc::new(identity(i))));
+        let all = nodes.iter().map(|i| (node(*i), Arc::new(identity(*i))));
         let identities: BTreeMap<_, _> = all.collect();
         let nodes = identities.iter().map(|(n, i)| (*n, i.public())).collect();
         let boot = |i| Boot {
@@ -78,17 +104,59 @@ impl Cluster {
             scheme,
             purpose: Purpose::Trading,
             threshold,
-            boots: (1..=size).map(boot).collect(),
+            boots: identities.keys().map(|n| boot(n.get())).collect(),
         };
         Self {
             params,
             identities,
             nodes,
+            succession: None,
+            shares: BTreeMap::new(),
+        }
+    }
+
+    /// The nodes that are to move the key of `shares` to its next epoch.
+    pub(super) fn after(
+        shares: BTreeMap<NodeIndex, KeyShare>,
+        nodes: &[u8],
+        how: Succession,
+    ) -> Self {
+        let base = shares.values().next().unwrap().public.clone();
+        let mut cluster = Self::of(base.scheme, base.threshold, nodes);
+        let epoch = u8::try_from(base.epoch.0).unwrap();
+        cluster.succession = Some(SuccessionParams {
+            cluster: base.cluster,
+            charter: CharterNumber(base.charter.0 + 1),
+            ceremony: CeremonyId([50 + epoch; 16]),
+            boots: cluster.params.boots.clone(),
+            base,
+            how,
+        });
+        cluster.shares = shares;
+        cluster
+    }
+
+    /// All nodes of a fresh key, about to refresh it.
+    pub(super) fn refresh(scheme: Scheme, threshold: u8, size: u8) -> Self {
+        let nodes: Vec<u8> = (1..=size).collect();
+        Self::after(dealt(scheme, threshold, size), &nodes, Succession::Refresh)
+    }
+
+    /// Four nodes, of which 1 to 3 hold a fresh key with a threshold of 2, about to share it to
+    /// all four with a threshold of 3. Nodes 1 and 3 deal.
+    pub(super) fn reshare(scheme: Scheme) -> Self {
+        Self::after(dealt(scheme, 2, 3), &[1, 2, 3, 4], reshare(3, &[1, 3]))
+    }
+
+    pub(super) fn plan(&self) -> Plan {
+        match &self.succession {
+            Some(succession) => succession.clone().into(),
+            None => self.params.clone().into(),
         }
     }
 
     pub(super) fn sid(&self) -> [u8; 32] {
-        self.params.sid(&self.nodes)
+        self.plan().sid(&self.nodes)
     }
 
     pub(super) fn roster(&self, me: NodeIndex) -> Arc<Roster> {
@@ -100,15 +168,23 @@ impl Cluster {
     }
 
     pub(super) fn context(&self, me: NodeIndex) -> Context {
-        Context::new(self.params.clone(), self.roster(me)).unwrap()
+        Context::new(self.plan(), self.roster(me)).unwrap()
     }
 
     pub(super) fn start(&self) -> BTreeMap<NodeIndex, Started> {
-        let start = |me: &NodeIndex| {
-            let mut rng = rng(u64::from(me.get()));
-            super::start(self.params.clone(), self.roster(*me), &mut rng).unwrap()
-        };
+        let start = |me: &NodeIndex| self.start_one(*me).unwrap();
         self.nodes.keys().map(|me| (*me, start(me))).collect()
+    }
+
+    pub(super) fn start_one(&self, me: NodeIndex) -> Result<Started, Abort> {
+        let mut rng = rng(u64::from(me.get()));
+        match &self.succession {
+            Some(params) => {
+                let share = self.shares.get(&me);
+                super::start_succession(params.clone(), self.roster(me), share, &mut rng)
+            }
+            None => super::start(self.params.clone(), self.roster(me), &mut rng),
+        }
     }
 
     /// Starts `me` with this polynomial and whatever `edit` makes of its opening.
@@ -124,9 +200,23 @@ impl Cluster {
             sid: &sid,
             node: me,
         };
-        let mut opening = make_opening(dealer, &polynomial, &mut rng);
-        edit(&mut opening);
-        Committed::new(self.context(me), polynomial, opening, &mut rng).unwrap()
+        let mut dealing = Dealing::new(&self.plan(), dealer, polynomial, &mut rng);
+        edit(&mut dealing.opening);
+        let part = Part {
+            dealing: Some(dealing),
+            carried: self.carried::<G>(me).into(),
+        };
+        Committed::new(self.context(me), part, &mut rng).unwrap()
+    }
+
+    /// What the new share of `me` starts from.
+    fn carried<G: Group>(&self, me: NodeIndex) -> G::Scalar {
+        match self.succession.as_ref().map(|s| &s.how) {
+            Some(Succession::Refresh) => {
+                G::decode_scalar(self.shares[&me].secret.expose()).unwrap()
+            }
+            _ => G::zero(),
+        }
     }
 
     /// A ceremony in which node 1 starts with an opening of its own making.
@@ -206,6 +296,33 @@ impl Cluster {
             }
         })
     }
+}
+
+/// Shares of a fresh key for the nodes 1 to `size`.
+pub(super) fn dealt(scheme: Scheme, threshold: u8, size: u8) -> BTreeMap<NodeIndex, KeyShare> {
+    let cluster = Cluster::new(scheme, threshold, size);
+    let dealt = deal_for_tests(&cluster.params, &cluster.identities, &mut rng(9));
+    dealt.unwrap().0
+}
+
+pub(super) fn reshare(threshold: u8, dealers: &[u8]) -> Succession {
+    Succession::Reshare {
+        threshold,
+        dealers: dealers.iter().copied().map(node).collect(),
+    }
+}
+
+/// Asserts that `attempt` ends in `refused`, and that it ends otherwise once `guard` is off: so it
+/// is this check that refuses, and no other that happens to stand behind it.
+#[track_caller]
+pub(crate) fn assert_guarded<T: PartialEq + std::fmt::Debug>(
+    guard: Guard,
+    refused: &T,
+    attempt: impl Fn() -> T,
+) {
+    assert_eq!(attempt(), *refused, "{guard:?}");
+    let unguarded = guard.without(&attempt);
+    assert_ne!(unguarded, *refused, "{guard:?} is not what refuses");
 }
 
 /// What everyone sent to `me`.

@@ -3,8 +3,10 @@
 //! A missing confirmation is a time-out, not a fault of anybody; another transcript is a split view
 //! that the signed broadcasts can prove. Source: construction, section 9.
 
+use super::dispute::{contradiction, lengths};
 use crate::ecdsa::context::{Faults, Session};
-use crate::ecdsa::message::{ROUND4_BROADCAST, Round4Broadcast};
+use crate::ecdsa::guard::Guard;
+use crate::ecdsa::message::{DisputeBroadcast, Round4Broadcast};
 use crate::ecdsa::presignature::Presignature;
 use crate::round::{Advance, Inbox, Round, RoundMessage};
 use crate::{Abort, Fault};
@@ -33,14 +35,24 @@ pub(in crate::ecdsa) struct AwaitConfirmations {
 }
 
 impl AwaitConfirmations {
-    fn check(&self, node: NodeIndex, message: &RoundMessage) -> Result<(), Fault> {
-        let sent = Round4Broadcast::parse(&message.broadcast).ok_or(Fault::WrongLength)?;
-        if *sent.transcript != self.transcript {
-            return Err(Fault::TranscriptDiffers);
+    fn check(
+        &self,
+        node: NodeIndex,
+        message: &RoundMessage,
+    ) -> Result<(), (Option<NodeIndex>, Fault)> {
+        let others = self.session.others().len();
+        if let Some(sent) = DisputeBroadcast::parse(&message.broadcast, others) {
+            return Err(contradiction(node, &self.transcript, sent.transcript));
+        }
+        let sent = Round4Broadcast::parse(&message.broadcast);
+        let sent = sent.ok_or((Some(node), Fault::WrongLength))?;
+        if !Guard::TranscriptEqual.holds(*sent.transcript == self.transcript) {
+            return Err((Some(node), Fault::TranscriptDiffers));
         }
         let hash = confirmation_hash(&self.session, &self.transcript, node);
-        if !self.session.verifies(node, &hash, sent.signature) {
-            return Err(Fault::BadBroadcastSignature);
+        let signed = self.session.verifies(node, &hash, sent.signature);
+        if !Guard::ConfirmationSigned.holds(signed) {
+            return Err((Some(node), Fault::BadBroadcastSignature));
         }
         Ok(())
     }
@@ -65,11 +77,15 @@ impl Round<Vec<Presignature>> for AwaitConfirmations {
         _entropy: &mut dyn CryptoRngCore,
     ) -> Result<Advance<Vec<Presignature>>, Abort> {
         let mut faults = Faults::default();
-        let lengths = |_| (ROUND4_BROADCAST, 0);
-        let inbox = self.session.receive(4, inbox, lengths, &mut faults);
+        let inbox = self.session.receive(
+            4,
+            inbox,
+            |_, message| lengths(&self.session, message),
+            &mut faults,
+        );
         for (node, message) in &inbox {
-            if let Err(fault) = self.check(*node, message) {
-                faults.note(Some(*node), fault);
+            if let Err((culprit, fault)) = self.check(*node, message) {
+                faults.note(culprit, fault);
             }
         }
         faults.settle()?;

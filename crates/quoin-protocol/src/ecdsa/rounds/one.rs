@@ -7,8 +7,10 @@ use super::two::{AwaitTrees, PeerTwo};
 use crate::ecdsa::base_ot::{Receiver, Sender};
 use crate::ecdsa::context::{Direction, Faults, OwnShare, Session};
 use crate::ecdsa::extension::extend_bob;
-use crate::ecdsa::field::{POINT_BYTES, SecretScalars, base_mul, encode_points, secret_scalar};
+use crate::ecdsa::field::{POINT_BYTES, SecretScalars, encode_points, secret_scalar};
+use crate::ecdsa::generator::generator_multiples;
 use crate::ecdsa::ggm::grow;
+use crate::ecdsa::guard::Guard;
 use crate::ecdsa::message::{
     Round1Broadcast, Round1Private, base_ots, column_blocks, round1_broadcast, round1_private,
     round2_private,
@@ -16,7 +18,7 @@ use crate::ecdsa::message::{
 use crate::ecdsa::params::Params;
 use crate::ecdsa::presignature::Presignature;
 use crate::ecdsa::rng::BatchRng;
-use crate::ecdsa::zero::seed_commitment;
+use crate::ecdsa::zero::{Seeds, seed_commitment};
 use crate::round::{Advance, Inbox, Outbox, Round, RoundMessage};
 use crate::{Abort, Fault};
 use k256::Scalar;
@@ -51,7 +53,7 @@ impl Nonces {
             SecretScalars::collect(size, std::iter::repeat_with(|| secret_scalar(&mut rng.key)));
         let masks =
             SecretScalars::collect(size, std::iter::repeat_with(|| secret_scalar(&mut rng.key)));
-        let points: Vec<_> = nonces.iter().map(base_mul).collect();
+        let points = generator_multiples(&nonces.iter().collect::<Vec<_>>());
         let mut salt = [0u8; 32];
         rng.rest.fill_bytes(&mut salt);
         Self {
@@ -181,7 +183,8 @@ fn shared_seed(
         .iter()
         .position(|n| *n == session.me);
     let committed = place.and_then(|place| broadcast.seed_commitments.get(place));
-    if committed != Some(&seed_commitment(&session.ctx0, node, session.me, seed)) {
+    let opens = committed == Some(&seed_commitment(&session.ctx0, node, session.me, seed));
+    if !Guard::ZeroSeedOpens.holds(opens) {
         return Err(Fault::BadZeroShare);
     }
     Ok(SecretBytes::take(&mut seed.to_owned()))
@@ -195,7 +198,7 @@ impl<P: Params> AwaitOffers<P> {
         ctx1: [u8; 32],
         (node, peer): (NodeIndex, PeerOne),
         message: &RoundMessage,
-    ) -> Result<(PeerTwo, Vec<u8>), Fault> {
+    ) -> Result<(PeerTwo, SecretBytes<32>, Vec<u8>), Fault> {
         let offer = Round1Private::parse::<P>(&message.private).ok_or(Fault::WrongLength)?;
         let public = Round1Broadcast::parse(&message.broadcast).ok_or(Fault::WrongLength)?;
         let seed = shared_seed(session, node, peer.seed, &offer, &public)?;
@@ -217,9 +220,23 @@ impl<P: Params> AwaitOffers<P> {
             rows,
             rows_transcript: bob.transcript(&bob_opening, &sent),
             commitment: *public.commitment,
-            seed,
         };
-        Ok((two, sent))
+        Ok((two, seed, sent))
+    }
+
+    /// The commitments of all signers to the seeds that they dealt.
+    fn seed_commitments(&self, inbox: &Inbox) -> BTreeMap<(NodeIndex, NodeIndex), [u8; 32]> {
+        let mut all = BTreeMap::new();
+        for dealer in self.session.header.set.iter() {
+            let body = inbox.get(&dealer).map_or(&self.broadcast, |m| &m.broadcast);
+            let Some(public) = Round1Broadcast::parse(body) else {
+                continue;
+            };
+            let receivers = self.session.later_than(dealer).into_iter();
+            let dealt = receivers.zip(public.seed_commitments);
+            all.extend(dealt.map(|(receiver, commitment)| ((dealer, receiver), *commitment)));
+        }
+        all
     }
 }
 
@@ -256,7 +273,7 @@ impl<P: Params> AwaitOffers<P> {
         let mut faults = Faults::default();
         let inbox = self
             .session
-            .receive(1, inbox, |node| self.lengths(node), &mut faults);
+            .receive(1, inbox, |node, _| self.lengths(node), &mut faults);
         let ctx1 = self.session.hash_broadcasts(
             tags::ECDSA_CTX1,
             &self.session.ctx0,
@@ -268,6 +285,10 @@ impl<P: Params> AwaitOffers<P> {
         let seen = inbox.values().map(|m| m.private.as_slice());
         let seen: Vec<&[u8]> = [ctx1.as_slice()].into_iter().chain(seen).collect();
         self.rng.rekey(entropy, &seen);
+        let mut seeds = Seeds {
+            shared: BTreeMap::new(),
+            commitments: self.seed_commitments(&inbox),
+        };
         let mut peers = BTreeMap::new();
         let mut private = BTreeMap::new();
         for (node, peer) in std::mem::take(&mut self.peers) {
@@ -275,7 +296,8 @@ impl<P: Params> AwaitOffers<P> {
                 continue;
             };
             match Self::answer(&self.session, &mut self.rng, ctx1, (node, peer), message) {
-                Ok((peer, message)) => {
+                Ok((peer, seed, message)) => {
+                    seeds.shared.insert(node, seed);
                     private.insert(node, message);
                     peers.insert(node, peer);
                 }
@@ -289,6 +311,7 @@ impl<P: Params> AwaitOffers<P> {
             rng: self.rng,
             nonces: self.nonces,
             ctx1,
+            seeds,
             peers,
             params: PhantomData,
         };

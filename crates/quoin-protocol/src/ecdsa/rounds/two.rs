@@ -9,14 +9,16 @@ use super::three::{AwaitProducts, PeerThree};
 use crate::ecdsa::base_ot::ChosenKeys;
 use crate::ecdsa::context::{Direction, Faults, Session};
 use crate::ecdsa::extension::{BobRows, extend_alice};
-use crate::ecdsa::field::{POINT_BYTES, SecretScalars, base_mul, encode_points, encode_scalar};
+use crate::ecdsa::field::{POINT_BYTES, SecretScalars, encode_points, encode_scalar};
+use crate::ecdsa::generator::generator_multiples;
 use crate::ecdsa::ggm::walk;
+use crate::ecdsa::guard::Guard;
 use crate::ecdsa::message::{Round2Private, round2_private, round3_broadcast, round3_private};
 use crate::ecdsa::params::Params;
-use crate::ecdsa::presignature::Presignature;
+use crate::ecdsa::presignature::{Presignature, entropy_commitment};
 use crate::ecdsa::rng::BatchRng;
 use crate::ecdsa::rvole::{CheckMask, Multiplication, Shares, factor, multiply};
-use crate::ecdsa::zero::zero_share;
+use crate::ecdsa::zero::{Seeds, zero_share};
 use crate::round::{Advance, Inbox, Outbox, Round};
 use crate::{Abort, Fault};
 use quoin_core::{NodeIndex, SecretBytes};
@@ -37,8 +39,6 @@ pub(in crate::ecdsa) struct PeerTwo {
     pub(in crate::ecdsa) rows_transcript: [u8; 32],
     /// The peer's commitment to its nonce points.
     pub(in crate::ecdsa) commitment: [u8; 32],
-    /// The zero-share seed of the pair.
-    pub(in crate::ecdsa) seed: SecretBytes<32>,
 }
 
 /// Waits for round 2 of the others.
@@ -47,6 +47,7 @@ pub(in crate::ecdsa) struct AwaitTrees<P> {
     pub(in crate::ecdsa) rng: BatchRng,
     pub(in crate::ecdsa) nonces: Nonces,
     pub(in crate::ecdsa) ctx1: [u8; 32],
+    pub(in crate::ecdsa) seeds: Seeds,
     pub(in crate::ecdsa) peers: BTreeMap<NodeIndex, PeerTwo>,
     pub(in crate::ecdsa) params: PhantomData<P>,
 }
@@ -70,7 +71,8 @@ fn check_peer<P: Params>(
     let (trees_hold, leaves) = walk(direction, *delta, &peer.chosen.keys, &message);
     let (holds, rows) = extend_alice(direction, &peer.opening, *delta, &leaves, &message);
     // Both checks have run: how long they took does not tell which one failed.
-    match (bool::from(trees_hold), bool::from(holds)) {
+    let trees_hold = Guard::Trees.holds(bool::from(trees_hold));
+    match (trees_hold, Guard::Extension.holds(bool::from(holds))) {
         (true, true) => {}
         (false, _) => return Err(Fault::TreeCheck),
         (true, false) => return Err(Fault::ExtensionCheck),
@@ -108,9 +110,17 @@ fn multiply_all<P: Params>(
         let mask = CheckMask::draw(rng);
         let rows = (rows, *checked.delta);
         let shares = multiply::<P>(&with, b, rows, [nonce, key], mask, &mut out);
-        let points: Vec<_> = shares.iter().map(base_mul).collect();
-        out.extend_from_slice(encode_points(&points).as_flattened());
+        // The place of this presignature's points, which are computed together below.
+        out.extend_from_slice(&[0; 2 * POINT_BYTES]);
         products.push(shares);
+    }
+    let scalars: Vec<_> = products.iter().flat_map(|shares| shares.iter()).collect();
+    let points = encode_points(&generator_multiples(&scalars));
+    let messages = out.chunks_exact_mut(round3_private::<P>(1));
+    for (message, pair) in messages.zip(points.as_chunks::<2>().0) {
+        if let Some((_, place)) = message.split_last_chunk_mut::<{ 2 * POINT_BYTES }>() {
+            place.copy_from_slice(pair.as_flattened());
+        }
     }
     (products, out)
 }
@@ -118,13 +128,9 @@ fn multiply_all<P: Params>(
 impl<P: Params> AwaitTrees<P> {
     /// `sk_i = lambda_i x_i + zeta_i` for each presignature.
     fn key_shares(&self) -> SecretScalars {
-        let seeds: BTreeMap<NodeIndex, SecretBytes<32>> = self
-            .peers
-            .iter()
-            .map(|(node, peer)| (*node, peer.seed.duplicate_secret()))
-            .collect();
+        let seeds = &self.seeds.shared;
         let shares = (0..self.session.header.size)
-            .map(|b| *self.nonces.weighted + zero_share(&self.ctx1, self.session.me, &seeds, b));
+            .map(|b| *self.nonces.weighted + zero_share(&self.ctx1, self.session.me, seeds, b));
         SecretScalars::collect(self.session.size(), shares)
     }
 
@@ -142,14 +148,29 @@ impl<P: Params> AwaitTrees<P> {
                 Err(fault) => faults.note(Some(*node), fault),
             }
         }
-        faults.settle()?;
+        if !Guard::RoundThreeGate.holds(faults.is_empty()) {
+            faults.settle()?;
+        }
         Ok(checked)
     }
 
-    /// The own round 3 broadcast: salt, then R and pk of each presignature.
-    fn opening(&self, keys: &SecretScalars) -> Vec<u8> {
-        let points: Vec<_> = keys.iter().map(base_mul).collect();
-        let mut broadcast = Vec::with_capacity(round3_broadcast(points.len()));
+    /// For a treasury key, fresh entropy for each presignature.
+    fn draw_entropy(&mut self) -> Vec<SecretBytes<32>> {
+        let size = if self.session.is_treasury() {
+            self.session.size()
+        } else {
+            0
+        };
+        let draw = || SecretBytes::random(&mut self.rng.key);
+        std::iter::repeat_with(draw).take(size).collect()
+    }
+
+    /// The own round 3 broadcast: salt, then R and pk of each presignature, then for a treasury key
+    /// the commitment to each one's entropy.
+    fn opening(&self, keys: &SecretScalars, entropy: &[SecretBytes<32>]) -> Vec<u8> {
+        let points = generator_multiples(&keys.iter().collect::<Vec<_>>());
+        let length = round3_broadcast(points.len(), self.session.is_treasury());
+        let mut broadcast = Vec::with_capacity(length);
         broadcast.extend_from_slice(&self.nonces.salt);
         let pairs: Vec<[[u8; POINT_BYTES]; 2]> = self
             .nonces
@@ -159,6 +180,11 @@ impl<P: Params> AwaitTrees<P> {
             .map(|(r, pk)| [*r, pk])
             .collect();
         broadcast.extend_from_slice(pairs.as_flattened().as_flattened());
+        for (entropy, b) in entropy.iter().zip(0u16..) {
+            let me = self.session.me;
+            let commitment = entropy_commitment(&self.ctx1, me, b, entropy.expose());
+            broadcast.extend_from_slice(&commitment);
+        }
         broadcast
     }
 }
@@ -195,10 +221,10 @@ impl<P: Params> AwaitTrees<P> {
     ) -> Result<(AwaitProducts<P>, Outbox), Abort> {
         let size = self.session.size();
         let mut faults = Faults::default();
-        let lengths = |_| (32, round2_private::<P>(size));
+        let lengths = |_, _: &_| (32, round2_private::<P>(size));
         let inbox = self.session.receive(2, inbox, lengths, &mut faults);
         for (node, message) in &inbox {
-            if message.broadcast != self.ctx1 {
+            if !Guard::ContextEqual.holds(message.broadcast == self.ctx1) {
                 faults.note(Some(*node), Fault::ContextDiffers);
             }
         }
@@ -214,7 +240,8 @@ impl<P: Params> AwaitTrees<P> {
             .collect();
         self.rng.rekey(entropy, &[&self.ctx1, &transcripts]);
         let keys = self.key_shares();
-        let broadcast = self.opening(&keys);
+        let entropy = self.draw_entropy();
+        let broadcast = self.opening(&keys, &entropy);
         let inputs = Inputs {
             nonces: &self.nonces.nonces,
             masks: &self.nonces.masks,
@@ -246,6 +273,8 @@ impl<P: Params> AwaitTrees<P> {
             nonces: self.nonces,
             ctx1: self.ctx1,
             keys,
+            entropy,
+            seeds: self.seeds,
             broadcast,
             peers,
             params: PhantomData,

@@ -3,6 +3,7 @@
 use super::malice::trio;
 use super::*;
 use crate::batch::{BatchHeader, Profile};
+use crate::ecdsa::guard::Guard;
 use crate::ecdsa::params::{Production, Toy};
 use crate::ecdsa::start_batch;
 use quoin_core::{
@@ -10,14 +11,19 @@ use quoin_core::{
 };
 use std::sync::Arc;
 
-fn refuses(change: impl Fn(&mut BatchHeader)) -> Fault {
+/// Starts a batch at signer 2 with a changed header.
+fn started(change: impl Fn(&mut BatchHeader)) -> Result<(), crate::Abort> {
     let group = trio();
     let mut header = group.header(4);
     change(&mut header);
     let me = node(2);
     let roster = group.rosters[&me].clone();
     let started = start_batch::<Toy>(header, &group.shares[&me], roster, &mut group.entropy(me));
-    let abort = started.err().expect("the header must be refused");
+    started.map(drop)
+}
+
+fn refuses(change: impl Fn(&mut BatchHeader)) -> Fault {
+    let abort = started(change).expect_err("the header must be refused");
     assert_eq!(abort.faults.len(), 1);
     abort.faults[0].1
 }
@@ -42,7 +48,13 @@ fn a_header_that_differs_in_any_known_field_is_refused() {
         ("proposer", Box::new(|h| h.batch.proposer.node = node(3))),
     ];
     for (name, change) in changes {
-        assert_eq!(refuses(change), Fault::HeaderDiffers, "{name}");
+        assert_eq!(refuses(&change), Fault::HeaderDiffers, "{name}");
+        let passed = Guard::Header.without(|| started(&change));
+        // A key that is not the certified one meets a second check.
+        assert_eq!(
+            passed.is_err(),
+            name.contains("public key") || name.contains("length")
+        );
     }
 }
 
@@ -56,6 +68,10 @@ fn a_signer_set_of_another_size_or_without_us_is_refused() {
         let header = other.header(4);
         let fault = refuses(|h| *h = header.clone());
         assert_eq!(fault, Fault::HeaderDiffers, "{indices:?}");
+        // Without the guard a fourth signer, with whom split views are fatal, is let in; fewer than
+        // three have no interpolation of the key, and without us there is no coefficient.
+        let passed = Guard::SignerSet.without(|| started(|h| *h = header.clone()));
+        assert_eq!(passed.is_ok(), indices.len() == 4, "{indices:?}");
     }
 }
 
@@ -76,7 +92,7 @@ fn a_node_whose_identity_is_not_the_rosters_does_not_start() {
 }
 
 #[test]
-fn treasury_batches_are_refused_not_treated_as_normal() {
+fn a_treasury_batch_of_a_trading_key_is_refused() {
     let fault = refuses(|h| h.profile = Profile::Treasury);
     assert_eq!(fault, Fault::UnsupportedProfile);
 }
@@ -109,9 +125,13 @@ fn a_share_that_is_not_the_certified_one_is_refused() {
         share.secret = SecretBytes::take(&mut bytes.to_owned());
         let mut entropy = group.entropy(me);
         let share = &group.shares[&me];
-        let refused = start_batch::<Toy>(header.clone(), share, roster.clone(), &mut entropy);
-        let abort = refused.err().unwrap();
+        let mut start =
+            || start_batch::<Toy>(header.clone(), share, roster.clone(), &mut entropy).map(drop);
+        let abort = start().err().unwrap();
         assert_eq!(abort.faults, [(None, Fault::WrongShare)]);
+        // Bytes that are no scalar have no share to go on with.
+        let passed = Guard::CertifiedShare.without(start);
+        assert_eq!(passed.is_ok(), bytes != [0xff; 32]);
     }
 }
 

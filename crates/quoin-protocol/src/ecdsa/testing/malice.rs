@@ -4,6 +4,7 @@
 use super::*;
 use crate::Class;
 use crate::ecdsa::field::{decode_point, encode_point};
+use crate::ecdsa::guard::Guard;
 use crate::ecdsa::message::{corrections_bytes, round3_private};
 use crate::ecdsa::params::Toy;
 use k256::ProjectivePoint;
@@ -59,16 +60,21 @@ fn shift_point(bytes: &mut [u8], place: usize, by: ProjectivePoint) {
 fn a_broadcast_with_a_wrong_signature_is_refused_in_every_round() {
     for round in 1..=4 {
         let group = pair();
-        let parties = group.start::<Toy>(&group.header(SIZE)).unwrap();
-        let outcome = drive(parties, |place, message| {
-            if (place.round, place.from) == (round, 3) {
-                message.signature[5] ^= 1;
-            }
-        });
+        let attack = || {
+            let parties = group.start::<Toy>(&group.header(SIZE)).unwrap();
+            drive(parties, |place, message| {
+                if (place.round, place.from) == (round, 3) {
+                    message.signature[5] ^= 1;
+                }
+            })
+        };
+        let outcome = attack();
         assert_eq!(outcome.round, round);
-        let found = outcome.faults(1);
-        assert_eq!(found, [(Some(3), Fault::BadBroadcastSignature)]);
         assert!(outcome.faults(3).is_empty());
+        let refused = [(Some(3), Fault::BadBroadcastSignature)];
+        // Without the guard anybody's broadcast is taken for the sender's.
+        let won = guarded(Guard::BroadcastSignature, 1, &refused, attack);
+        assert!(won.aborts.is_empty());
     }
 }
 
@@ -98,7 +104,8 @@ fn a_message_of_another_round_is_refused() {
 
 #[test]
 fn equivocation_in_round_one_makes_no_honest_node_strike_another() {
-    let outcome = five_to_one(1, |m| m.broadcast[0] ^= 1);
+    let attack = || five_to_one(1, |m| m.broadcast[0] ^= 1);
+    let outcome = attack();
     assert_eq!(outcome.round, 2);
     // Everybody sees that contexts differ, before any secret-dependent check could blame anyone.
     for at in [1, 2, 5] {
@@ -107,6 +114,13 @@ fn equivocation_in_round_one_makes_no_honest_node_strike_another() {
         assert!(found.iter().all(|(_, f)| *f == Fault::ContextDiffers));
         assert_eq!(outcome.aborts[&at].class(), Class::NotAttributable);
     }
+    // Without the guard the checks run on different contexts, and honest 1 strikes honest 2.
+    let refused = [2, 5].map(|n| (Some(n), Fault::ContextDiffers));
+    let won = guarded(Guard::ContextEqual, 1, &refused, attack);
+    let strikes = won.faults(1);
+    let framed =
+        |(n, f): &(Option<u8>, Fault)| *n == Some(2) && f.class() == Class::SecretDependent;
+    assert!(strikes.iter().any(framed), "{strikes:?}");
 }
 
 #[test]
@@ -126,6 +140,11 @@ fn lengths_one_off_are_refused_in_every_round() {
             } else {
                 assert_eq!(round, 4);
             }
+        }
+        let longer = || five_to_one(round, |m| m.broadcast.push(0));
+        let refused = [(Some(5), Fault::WrongLength)];
+        if round < 4 {
+            guarded(Guard::ExactLength, 1, &refused, longer);
         }
     }
 }
@@ -151,13 +170,18 @@ fn missing_and_strange_messages_are_nobodys_strike() {
 
 #[test]
 fn a_zero_share_seed_must_open_its_commitment() {
-    let outcome = run::<Toy>(&trio(), SIZE, |place, message| {
-        if (place.round, place.from, place.to) == (1, 1, 5) {
-            *message.private.last_mut().unwrap() ^= 1;
-        }
-    });
-    assert_eq!(outcome.faults(5), [(Some(1), Fault::BadZeroShare)]);
-    assert!(outcome.faults(2).is_empty());
+    let attack = || {
+        run::<Toy>(&trio(), SIZE, |place, message| {
+            if (place.round, place.from, place.to) == (1, 1, 5) {
+                *message.private.last_mut().unwrap() ^= 1;
+            }
+        })
+    };
+    assert!(attack().faults(2).is_empty());
+    let refused = [(Some(1), Fault::BadZeroShare)];
+    // Without the guard the sum of the key shares breaks, and honest 5 cannot show its seed.
+    let won = guarded(Guard::ZeroSeedOpens, 5, &refused, attack);
+    assert!(won.faults(2).contains(&(Some(5), Fault::BadZeroShare)));
 }
 
 #[test]
@@ -173,11 +197,29 @@ fn base_transfer_points_must_be_canonical_and_not_the_identity() {
 fn nothing_of_round_three_leaves_before_all_peers_passed() {
     // A wrong column towards one of three: that node stops, for everyone.
     let columns = 2 * 16 * 24 + 32 * 6 + 32;
-    let outcome = five_to_one(2, |m| m.private[columns] ^= 1);
+    let attack = || five_to_one(2, |m| m.private[columns] ^= 1);
+    let outcome = attack();
     assert_eq!(outcome.round, 2);
-    assert_eq!(outcome.faults(1), [(Some(5), Fault::ExtensionCheck)]);
     assert_eq!(outcome.aborts[&1].class(), Class::SecretDependent);
     assert_eq!(outcome.advanced, [2, 5]);
+    let refused = [(Some(5), Fault::ExtensionCheck)];
+    // Without the gate signer 1 goes on with signer 2, and its key share leaves.
+    let won = guarded(Guard::RoundThreeGate, 1, &refused, attack);
+    assert_eq!(won.round, 3);
+}
+
+#[test]
+fn trees_and_extension_of_every_peer_are_checked() {
+    let (overall, columns) = (2 * 16 * 24 + 32 * 6, 2 * 16 * 24 + 32 * 6 + 32);
+    let attack = || five_to_one(2, |m| m.private[columns] ^= 1);
+    let refused = [(Some(5), Fault::ExtensionCheck)];
+    let won = guarded(Guard::Extension, 1, &refused, attack);
+    assert_eq!(won.round, 3, "signer 1 has multiplied for the liar");
+    // The second check hashes what the first one checks, so a change on the way fails both. What a
+    // sender gains that lies from the start, the trees' own tests show.
+    let attack = || five_to_one(2, |m| m.private[overall] ^= 1);
+    let won = guarded(Guard::Trees, 1, &[(Some(5), Fault::TreeCheck)], attack);
+    assert_eq!(won.faults(1), refused);
 }
 
 #[test]
@@ -215,8 +257,12 @@ fn nonce_points_and_salt_are_fixed_by_round_one() {
     let outcome = five_to_all(3, |m| shift_point(&mut m.broadcast, 32, generator));
     assert_eq!(outcome.faults(1), [(Some(5), Fault::BadCommitment)]);
     assert_eq!(outcome.faults(2), [(Some(5), Fault::BadCommitment)]);
-    let outcome = five_to_all(3, |m| m.broadcast[0] ^= 1);
-    assert_eq!(outcome.faults(1), [(Some(5), Fault::BadCommitment)]);
+    let salt = || five_to_all(3, |m| m.broadcast[0] ^= 1);
+    let refused = [(Some(5), Fault::BadCommitment)];
+    // Without the guard it is confirmed like any other opening: only 5, which did not see its own
+    // lie, has another transcript.
+    let won = guarded(Guard::NonceCommitment, 1, &refused, salt);
+    assert_eq!(won.faults(1), [(Some(5), Fault::TranscriptDiffers)]);
     // Two nonce points exchanged.
     let outcome = five_to_all(3, |m| {
         let (a, b) = m.broadcast[32..].split_at_mut(66);
@@ -265,15 +311,30 @@ fn multiplications_of_two_presignatures_cannot_be_exchanged() {
 }
 
 #[test]
+fn a_multiplication_that_fails_its_check_is_refused() {
+    let refused = [(Some(5), Fault::MultiplicationCheck)];
+    for place in [MU, ETA + 31] {
+        let attack = || five_to_one(3, |m| m.private[product_at(1, place)] ^= 1);
+        // Without the guard every batch tells the liar a guessed choice, and goes on.
+        let won = guarded(Guard::Multiplication, 1, &refused, attack);
+        assert!(won.aborts.is_empty());
+    }
+}
+
+#[test]
 fn products_must_match_the_opened_points() {
     let generator = ProjectivePoint::GENERATOR;
     for field in [GAMMA_U, GAMMA_V] {
-        let outcome = five_to_one(3, |m| {
-            shift_point(&mut m.private, product_at(3, field), generator)
-        });
-        assert_eq!(outcome.faults(1), [(Some(5), Fault::PointCheck)]);
+        let attack = || {
+            five_to_one(3, |m| {
+                shift_point(&mut m.private, product_at(3, field), generator);
+            })
+        };
+        let outcome = attack();
         assert_eq!(outcome.aborts[&1].class(), Class::SecretDependent);
         assert!(outcome.faults(2).is_empty());
+        let won = guarded(Guard::Points, 1, &[(Some(5), Fault::PointCheck)], attack);
+        assert!(won.aborts.is_empty());
     }
 }
 
@@ -303,11 +364,15 @@ fn errors_that_cancel_without_random_coefficients_are_refused() {
         (product_at(0, GAMMA_U), product_at(0, GAMMA_V)),
         (product_at(2, GAMMA_V), product_at(3, GAMMA_V)),
     ] {
-        let outcome = five_to_one(3, |m| {
-            shift_point(&mut m.private, first, shift);
-            shift_point(&mut m.private, second, -shift);
-        });
-        assert_eq!(outcome.faults(1), [(Some(5), Fault::PointCheck)]);
+        let attack = || {
+            five_to_one(3, |m| {
+                shift_point(&mut m.private, first, shift);
+                shift_point(&mut m.private, second, -shift);
+            })
+        };
+        let refused = [(Some(5), Fault::PointCheck)];
+        let won = guarded(Guard::RandomCoefficients, 1, &refused, attack);
+        assert!(won.aborts.is_empty());
     }
 }
 
@@ -321,12 +386,16 @@ fn a_lie_in_psi_gives_no_signature_and_no_strike() {
 
 #[test]
 fn confirmations_must_be_of_one_transcript_and_signed() {
-    let outcome = five_to_one(4, |m| m.broadcast[0] ^= 1);
-    assert_eq!(outcome.faults(1), [(Some(5), Fault::TranscriptDiffers)]);
-    assert_eq!(outcome.aborts[&1].class(), Class::NotAttributable);
-    let outcome = five_to_one(4, |m| m.broadcast[40] ^= 1);
-    assert_eq!(outcome.faults(1), [(Some(5), Fault::BadBroadcastSignature)]);
-    assert!(!outcome.presignatures.contains_key(&1));
+    let other = || five_to_one(4, |m| m.broadcast[0] ^= 1);
+    assert_eq!(other().aborts[&1].class(), Class::NotAttributable);
+    let refused = [(Some(5), Fault::TranscriptDiffers)];
+    let won = guarded(Guard::TranscriptEqual, 1, &refused, other);
+    assert!(won.presignatures.contains_key(&1));
+    let forged = || five_to_one(4, |m| m.broadcast[40] ^= 1);
+    assert!(!forged().presignatures.contains_key(&1));
+    let refused = [(Some(5), Fault::BadBroadcastSignature)];
+    let won = guarded(Guard::ConfirmationSigned, 1, &refused, forged);
+    assert!(won.presignatures.contains_key(&1));
     // Another signer's confirmation is not one's own.
     let mut seen = None;
     let outcome = run::<Toy>(&trio(), SIZE, |place, message| match place {

@@ -4,12 +4,16 @@
 //! and not the signature; one test turns that off.
 
 mod deviate;
+mod dispute;
 mod flips;
 mod headers;
 mod honest;
 mod malice;
 mod online;
+mod table;
+mod treasury;
 
+use super::guard::Guard;
 use super::params::Params;
 use super::presignature::{Answer, Presignature};
 use super::self_test::{Group, Party, deliver};
@@ -135,6 +139,21 @@ pub(super) fn drive(
         parties = next;
     }
     unreachable!()
+}
+
+/// Runs an attack twice. With its guard signer `at` refuses it with exactly these faults; with the
+/// guard switched off it does not. Gives the run that a missing guard would let through, so that
+/// the test can show what the attacker has won.
+pub(super) fn guarded(
+    guard: Guard,
+    at: u8,
+    refused: &[(Option<u8>, Fault)],
+    attack: impl Fn() -> Outcome,
+) -> Outcome {
+    assert_eq!(attack().faults(at), refused, "{guard:?} is on");
+    let won = guard.without(&attack);
+    assert_ne!(won.faults(at), refused, "{guard:?} is off");
+    won
 }
 
 /// The n-th presignature of every signer.

@@ -2,6 +2,7 @@
 
 use super::malice::{pair, trio};
 use super::*;
+use crate::ecdsa::guard::Guard;
 use crate::ecdsa::params::Toy;
 use crate::ecdsa::{SignFault, verify_compact};
 
@@ -39,6 +40,11 @@ fn the_zero_digest_and_the_order_as_digest_are_refused() {
             let refused = presignature.answer(digest, &BASE);
             assert_eq!(refused, Err(SignFault::ZeroDigest));
         }
+        // Without the guard the zero digest is signed like any other.
+        for presignature in take(honest(&pair()), index) {
+            let passed = Guard::ZeroDigest.without(|| presignature.answer(digest, &BASE));
+            assert!(passed.is_ok());
+        }
     }
 }
 
@@ -53,6 +59,19 @@ fn tweaks_that_are_not_canonical_or_cancel_the_key_are_refused() {
     tweak.copy_from_slice(&secret.to_bytes());
     let refused = all.pop().unwrap().answer(DIGEST, &tweak);
     assert_eq!(refused, Err(SignFault::IdentityKey));
+    let one = take(honest(&group), 1).remove(0);
+    let passed = Guard::IdentityChild.without(|| one.answer(DIGEST, &tweak));
+    assert!(passed.is_ok());
+}
+
+#[test]
+fn answers_with_another_view_never_combine() {
+    let group = pair();
+    let mut answers = answers(take(honest(&group), 0), DIGEST, &BASE);
+    answers[1].view[0] ^= 1;
+    let combined = || combine(&group.public_key(), &BASE, &DIGEST, &answers);
+    assert_eq!(combined(), Err(CombineFault::ViewsDiffer));
+    assert!(Guard::ViewsEqual.without(combined).is_ok());
 }
 
 #[test]
@@ -96,8 +115,17 @@ fn a_wrong_partial_never_gives_a_signature() {
         for liar in 0..3 {
             let mut answers = good.clone();
             answers[liar].body[place] ^= 1;
-            let combined = combine(&group.public_key(), &BASE, &DIGEST, &answers);
-            assert_eq!(combined, Err(CombineFault::DoesNotVerify));
+            let combined = || combine(&group.public_key(), &BASE, &DIGEST, &answers);
+            assert_eq!(combined(), Err(CombineFault::DoesNotVerify));
+            // Without the guard the caller gets what no chain accepts.
+            let made = Guard::Verified.without(combined).unwrap();
+            let compact: [u8; 64] = [made.r, made.s].concat().try_into().unwrap();
+            assert!(!verify_compact(
+                &group.public_key(),
+                &BASE,
+                &DIGEST,
+                &compact
+            ));
         }
     }
     for (key, tweak, digest) in [

@@ -68,7 +68,7 @@ fn answers_for_different_presignatures_do_not_combine() {
         let mut made = fx.presign(start_batch);
         let mut answer = |i: u8, place: usize| {
             let presignature = made.get_mut(&node(i)).unwrap().remove(place);
-            let answer = presignature.answer(&DIGEST, &fx.shares[&node(i)]);
+            let answer = presignature.answer(&Request::root(&DIGEST), &fx.shares[&node(i)]);
             (node(i), answer.unwrap())
         };
         let answers = [answer(1, 0), answer(2, 1)];
@@ -151,7 +151,7 @@ fn a_key_of_another_scheme_threshold_or_value_is_refused() {
     for scheme in SCHEMES {
         let (fx, answers) = signed(scheme, 38);
         let with = |scheme, key: &crate::share::KeyPublic, set: &SignerSet| {
-            combine(scheme, key, set, &DIGEST, &answers).unwrap_err()
+            combine(scheme, key, set, &Request::root(&DIGEST), &answers).unwrap_err()
         };
         let expected = CombineReason::WrongKey.blames(NOBODY);
         for other in [

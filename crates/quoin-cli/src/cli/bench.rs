@@ -1,0 +1,69 @@
+//! The shape of `quoin bench`.
+
+use clap::{Args, Subcommand, ValueEnum};
+use quoin_core::Scheme;
+
+/// `quoin bench`.
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Signing latency over HTTP for each scheme beside one plain local key
+    Gateway(BenchArgs),
+    /// Signing under a steady load, also while the shares of the key move
+    Load(BenchLoadArgs),
+}
+
+/// `quoin bench gateway`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// How many signatures of each kind
+    #[arg(long, default_value_t = 300)]
+    pub count: usize,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `quoin bench load`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  quoin bench load                through a refresh and a reshare to \
+                  five nodes\n  quoin bench load --sustained    the highest rate that holds\n\n\
+                  Requests leave on a schedule, whatever became of the ones before, and time runs \
+                  from when each was due. Every signature is verified. Exit code 2 when a request \
+                  failed."
+)]
+pub struct BenchLoadArgs {
+    /// How many requests each second; with `--sustained`, the rate to begin with
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub rate: u32,
+    /// How long each phase takes, in seconds; what happens in its middle may make it longer
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..=3_600))]
+    pub seconds: u32,
+    /// The scheme of the key
+    #[arg(long, default_value = "ecdsa")]
+    pub scheme: LoadSchemeArg,
+    /// Look for the highest rate at which no request fails and the pool never empties
+    #[arg(long)]
+    pub sustained: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The scheme of a load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LoadSchemeArg {
+    /// ECDSA on secp256k1
+    Ecdsa,
+    /// Ed25519
+    Ed25519,
+}
+
+impl From<LoadSchemeArg> for Scheme {
+    fn from(arg: LoadSchemeArg) -> Self {
+        match arg {
+            LoadSchemeArg::Ecdsa => Self::Ecdsa,
+            LoadSchemeArg::Ed25519 => Self::Ed25519,
+        }
+    }
+}
