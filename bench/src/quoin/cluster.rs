@@ -111,6 +111,7 @@ impl Cluster {
             charter: base.charter,
             ceremony: fresh_ceremony(),
             boots: self.nodes.keys().map(|n| boot(*n)).collect(),
+            holders: self.nodes.iter().map(|(n, c)| (*n, c.id())).collect(),
             base: base.clone(),
             how,
         };

@@ -150,8 +150,6 @@ tags! {
     EPOCH_HELD = "quoin/key/held/v1";
     /// A node's statement that it will never endorse the record of a ceremony.
     CEREMONY_ABANDONED = "quoin/key/abandoned/v1";
-    /// A node's statement that it has erased shares of a key.
-    KEY_ERASED = "quoin/key/erased/v1";
     /// A node's statement of a key's state, its erased shares and outstanding backups among it.
     KEY_STATE = "quoin/key/state/v1";
     /// A node's statement that it has pardoned or readmitted another one.

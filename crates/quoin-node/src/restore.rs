@@ -81,7 +81,7 @@ pub fn restore(dir: &Path, shares: &[KeyShare], now: TimeMs) -> Result<Generatio
             public: Opaque(cbor::encode(public)),
             boot,
         });
-        let label = share_label(public.key, public.epoch);
+        let label = share_label(public);
         records.push((record, Some((label, share.secret.duplicate_secret()))));
     }
     rehearse(&mut opened, &records, now)?;
@@ -112,7 +112,7 @@ fn check(opened: &Opened, share: &KeyShare) -> Result<(), RestoreError> {
     if !share.matches_public() {
         return Err(RestoreError::WrongShare);
     }
-    let label = share_label(share.public.key, share.public.epoch);
+    let label = share_label(&share.public);
     if opened.shares.contains_key(&label) {
         return Err(RestoreError::NothingMissing(folder));
     }

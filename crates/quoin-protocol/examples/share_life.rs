@@ -140,6 +140,10 @@ fn succeed(
             charter: CharterNumber(2),
             ceremony: CeremonyId([5; 16]),
             boots: boots(&roster),
+            holders: shares
+                .keys()
+                .filter_map(|n| Some((*n, roster.nodes.get(n)?.id())))
+                .collect(),
             base: base.ok_or("no share")?,
             how: how.clone(),
         };

@@ -16,7 +16,7 @@ mod whole;
 #[cfg(test)]
 mod tests;
 
-pub use whole::{ImportParams, dangerous_deal, dangerous_recover_key};
+pub use whole::{ImportParams, dangerous_deal, dangerous_recover_key, is_import};
 
 use crate::dkg::guard::Guard;
 use crate::dkg::{Group, Polynomial, evaluate, for_scheme, interpolate_scalars};

@@ -106,7 +106,14 @@ fn material(
             (Material::Ecdsa(Box::new(bound)), Some(entropy))
         }
         Presignature::Schnorr(p) => {
-            message_of(share.public.scheme, digest).map_err(|_| SignFault::Refused)?;
+            // What an answer would refuse is refused before anyone opens for it.
+            let message = message_of(share.public.scheme, digest);
+            let request = Request {
+                message: message.map_err(|_| SignFault::Refused)?,
+                tweak,
+                openings: None,
+            };
+            p.check(&request, share)?;
             (Material::Schnorr(p), None)
         }
         #[cfg(any(test, feature = "model"))]
@@ -176,7 +183,7 @@ fn respond(
     openings: &BTreeMap<NodeIndex, Opening>,
     share: &KeyShare,
 ) -> Result<Answer, SignFault> {
-    let opened = check_openings(&own.binding, openings)?;
+    let opened = check_openings(share.public.scheme, &own.binding, openings)?;
     if openings.get(&own.node) != Some(own) {
         return Err(SignFault::WrongOpening(own.node));
     }

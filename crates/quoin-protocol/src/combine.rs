@@ -69,7 +69,7 @@ pub fn finish_treasury(
         return Err(refuse());
     }
     let binding = &first.binding;
-    let opened = check_openings(binding, openings).map_err(|_| refuse())?;
+    let opened = check_openings(key.scheme, binding, openings).map_err(|_| refuse())?;
     let bound = (binding.presignature, &opened.hash);
     combine_answers(key, set, (tweak, digest, Some(bound)), answers)
 }

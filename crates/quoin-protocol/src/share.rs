@@ -100,6 +100,15 @@ impl KeyPublic {
     pub fn shares_hash(&self) -> [u8; 32] {
         tagged(tags::KEY_CERTIFICATE, &[&cbor::encode(self)])
     }
+
+    /// Whether this record takes the place of another certified one of the same key: the higher
+    /// epoch, then the higher charter, then the smaller hash. Two certified records of one epoch
+    /// are a corrupt node's work, and everybody must choose the same one.
+    #[must_use]
+    pub fn outranks(&self, other: &Self) -> bool {
+        let rank = |k: &Self| (k.epoch, k.charter, std::cmp::Reverse(k.shares_hash()));
+        rank(self) > rank(other)
+    }
 }
 
 /// One node's part of a key.

@@ -57,7 +57,9 @@ pub(crate) fn check_key(
     share: &KeyShare,
 ) -> Result<(), SignFault> {
     let (public, made_of) = (&share.public, presignature.header());
-    let of_key = warrant.key() == Some(public.key) && made_of.key == public.key;
+    let of_key = warrant.key() == Some(public.key);
+    // The hash is of the whole record, its key id included, and the batch's header was compared
+    // with the record that it names; so the header's own key id needs no comparison here.
     let of_epoch = made_of.shares_hash == public.shares_hash();
     if of_key && of_epoch && warrant.custody() == CustodyMethod::Mpc {
         Ok(())

@@ -1,7 +1,7 @@
 //! The people and programs around the cluster: who asks, who approves, who governs.
 
 use crate::network::Scheduled;
-use crate::setup::APPROVER;
+use crate::setup::{APPROVER, Cluster};
 use crate::violation::Violation;
 use crate::workload::{Payee, Payment, fresh_id, pay};
 use crate::world::World;
@@ -58,6 +58,7 @@ impl World {
             self.checks
                 .issue(self.cluster.amendment.unverified().hash());
             self.note("the second charter is out", b"amend");
+            self.start_spares();
         }
         if self.gateway.core.is_some() {
             let client = self.new_client();
@@ -111,6 +112,14 @@ impl World {
             gateway::Outcome::KeyCreated { certificate, .. } => {
                 self.key_made(place, kind, certificate);
             }
+            gateway::Outcome::KeyRenewed { certificate, .. } => {
+                if self.settle(place, kind) > 0 {
+                    self.key_renewed(certificate);
+                }
+            }
+            gateway::Outcome::Changed(changed) if changed.is_complete() || self.calm => {
+                self.counts.keys_changed += self.settle(place, kind);
+            }
             gateway::Outcome::Pending(pending) => self.consider_approving(place, pending),
             _ => {}
         }
@@ -145,19 +154,7 @@ impl World {
         if self.settle(place, kind) == 0 {
             return;
         }
-        let credentials: BTreeMap<_, _> = self
-            .cluster
-            .nodes
-            .iter()
-            .map(|(n, identity)| (*n, identity.public()))
-            .collect();
-        let read = Certificate::<KeyPublic>::from_bytes(certificate)
-            .map_err(|e| e.to_string())
-            .and_then(|c| {
-                let verified = verify_certificate(&c, &credentials).map_err(|e| e.to_string());
-                verified.map(|_| c.unverified().clone())
-            });
-        let key = match read {
+        let key = match verified_record(&self.cluster, certificate) {
             Ok(key) => key,
             Err(why) => return self.checks.violations.push(Violation::BadCertificate(why)),
         };
@@ -178,6 +175,21 @@ impl World {
             self.schedule.at(when, Scheduled::Work(place));
         }
     }
+}
+
+/// The record of a key that all nodes of its charter have signed, or why it is none.
+pub(crate) fn verified_record(cluster: &Cluster, bytes: &[u8]) -> Result<KeyPublic, String> {
+    let certificate = Certificate::<KeyPublic>::from_bytes(bytes).map_err(|e| e.to_string())?;
+    let public = certificate.unverified();
+    let [first, later] = &cluster.members;
+    let members = match public.charter.0 {
+        0 => first,
+        _ => later,
+    };
+    let named = cluster.nodes.iter().filter(|(n, _)| members.contains(n));
+    let credentials: BTreeMap<_, _> = named.map(|(n, i)| (*n, i.public())).collect();
+    verify_certificate(&certificate, &credentials).map_err(|e| e.to_string())?;
+    Ok(public.clone())
 }
 
 /// Whether a failure is an answer: the request itself is at fault. That no node has named its key

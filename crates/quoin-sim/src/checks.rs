@@ -1,5 +1,5 @@
 //! What must hold in every run: invariants 1 to 7 and 10 of the design, as far as this workload
-//! goes.
+//! goes. What must hold of epochs and strikes is in [`crate::epochs`].
 //!
 //! The checkers see what leaves the nodes and what is on their disks, nothing else, and they see
 //! it as an attacker does who holds the gateway and the network: as soon as all signers of a set
@@ -257,7 +257,8 @@ impl Checks {
                 slot.0 == key.key
                     && digest.is_ok_and(|d| {
                         let digest = quoin_chain::Digest::Prehash(d);
-                        combine::verify(key, &combine::ROOT_TWEAK, &digest, &finished.signature).is_ok()
+                        combine::verify(key, &combine::ROOT_TWEAK, &digest, &finished.signature)
+                            .is_ok()
                     })
             }
             _ => false,
@@ -313,7 +314,7 @@ impl Checks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::setup::{BEGIN, Cluster};
+    use crate::setup::{BEGIN, Cluster, Size};
     use crate::workload::{Payment, pay};
     use quoin_core::cbor::Version;
     use quoin_core::{BatchHash, Generation, HeadHash, Lane, SignerSet};
@@ -321,7 +322,13 @@ mod tests {
     use rand_core::SeedableRng;
 
     fn cluster() -> Cluster {
-        Cluster::build(3, 2, 1, None, &mut ChaCha20Rng::seed_from_u64(1)).unwrap()
+        Cluster::build(
+            Size::fixed(3, 2),
+            1,
+            None,
+            &mut ChaCha20Rng::seed_from_u64(1),
+        )
+        .unwrap()
     }
 
     fn checks(cluster: &Cluster, liars: &[u8]) -> Checks {

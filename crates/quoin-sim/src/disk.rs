@@ -25,6 +25,8 @@ pub struct Disk {
     synced: Vec<Entry>,
     unsynced: Vec<Entry>,
     shown: usize,
+    /// What is sealed after the last sync.
+    sealed: BTreeMap<String, SecretBytes<32>>,
 }
 
 impl Disk {
@@ -69,6 +71,7 @@ impl Disk {
                 seq: before.seq + 1,
                 hash: HeadHash(hash),
             };
+            apply(&mut self.sealed, &entry);
             self.synced.push(entry);
         }
         Some((self.synced.last()?.ticket, self.head()))
@@ -103,6 +106,9 @@ impl Disk {
     pub fn roll_back(&mut self, keep: usize) {
         self.unsynced.clear();
         self.synced.truncate(keep);
+        self.sealed = BTreeMap::new();
+        let sealed = &mut self.sealed;
+        self.synced.iter().for_each(|entry| apply(sealed, entry));
         self.shown = self.synced.len();
     }
 
@@ -122,16 +128,32 @@ impl Disk {
     /// The sealed shares.
     #[must_use]
     pub fn shares(&self) -> BTreeMap<String, SecretBytes<32>> {
-        let mut shares = BTreeMap::new();
-        for entry in &self.synced {
-            for (label, secret) in &entry.secrets {
-                shares.insert(label.clone(), secret.duplicate_secret());
-            }
-            for label in &entry.erased {
-                shares.remove(label);
-            }
-        }
-        shares
+        let copy = |(label, secret): (&String, &SecretBytes<32>)| {
+            (label.clone(), secret.duplicate_secret())
+        };
+        self.sealed.iter().map(copy).collect()
+    }
+
+    /// The sealed shares, to look at.
+    #[must_use]
+    pub const fn sealed(&self) -> &BTreeMap<String, SecretBytes<32>> {
+        &self.sealed
+    }
+
+    /// Whether the last sync has sealed or erased something.
+    #[must_use]
+    pub fn newly_sealed(&self) -> bool {
+        let mut new = self.synced.iter().skip(self.shown);
+        new.any(|e| !e.secrets.is_empty() || !e.erased.is_empty())
+    }
+}
+
+fn apply(sealed: &mut BTreeMap<String, SecretBytes<32>>, entry: &Entry) {
+    for (label, secret) in &entry.secrets {
+        sealed.insert(label.clone(), secret.duplicate_secret());
+    }
+    for label in &entry.erased {
+        sealed.remove(label);
     }
 }
 

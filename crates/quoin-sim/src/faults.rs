@@ -31,6 +31,10 @@ pub struct Faults {
     pub liars: u8,
     /// Whether one node's disk takes its time.
     pub slow_disk: bool,
+    /// How much likelier a node dies at an effect while a handover is under way.
+    pub handover_crash: u64,
+    /// A backup cannot be written.
+    pub backup_failure: u64,
 }
 
 /// How far a clock jumps: beyond the two seconds that nodes tolerate.
@@ -63,6 +67,11 @@ impl Faults {
                 _ => 0,
             },
             slow_disk: below(rng, 4) == 0,
+            handover_crash: match below(rng, 2) {
+                0 => storm * below(rng, 150),
+                _ => 0,
+            },
+            backup_failure: storm * below(rng, 2_000),
         }
     }
 
@@ -84,6 +93,8 @@ impl Faults {
             hostile_gateway: false,
             liars: self.liars,
             slow_disk: false,
+            handover_crash: 0,
+            backup_failure: 0,
         }
     }
 }
@@ -105,6 +116,18 @@ pub enum Defect {
     AlteredSignature,
     /// The node's shell ignores that its clock is wrong: it hides its peers' heartbeats' times.
     BlindClock,
+    /// A node's shell erases the old share together with the new certificate (invariant 8).
+    EraseEarly,
+    /// A node's shell does not seal the shares that a ceremony gives (invariant 8).
+    ForgottenShares,
+    /// A node's shell says that a backup is written, and has written none (invariant 8).
+    LostBackups,
+    /// A node's shell forgets the faults in its journal when it starts (invariant 9).
+    ForgottenStrikes,
+    /// The network alters what honest nodes send each other in a session (invariant 9).
+    AlteredMessages,
+    /// The clocks of all nodes stand still while the world does (invariant 7).
+    StoppedClocks,
     /// Requests never reach a node after the storm (invariant 10).
     LostRequests,
 }
@@ -118,6 +141,20 @@ pub struct Counts {
     pub refused: u64,
     /// Keys that were made.
     pub keys_made: u64,
+    /// Refreshes and reshares that callers heard of.
+    pub keys_renewed: u64,
+    /// Epochs after the first that were certified.
+    pub handovers: u64,
+    /// Shares of old epochs that were erased.
+    pub shares_erased: u64,
+    /// Changes of a key's state that were made.
+    pub keys_changed: u64,
+    /// Backups that were written.
+    pub backups: u64,
+    /// Faults of peers that nodes wrote down.
+    pub faults: u64,
+    /// Pauses in which the whole world stood still.
+    pub pauses: u64,
     /// Approvals that were given.
     pub approvals: u64,
     /// Charters that came into force.
@@ -147,6 +184,13 @@ impl std::ops::AddAssign for Counts {
         self.signed += other.signed;
         self.refused += other.refused;
         self.keys_made += other.keys_made;
+        self.keys_renewed += other.keys_renewed;
+        self.handovers += other.handovers;
+        self.shares_erased += other.shares_erased;
+        self.keys_changed += other.keys_changed;
+        self.backups += other.backups;
+        self.faults += other.faults;
+        self.pauses += other.pauses;
         self.approvals += other.approvals;
         self.charters += other.charters;
         self.crashes += other.crashes;

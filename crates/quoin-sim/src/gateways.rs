@@ -86,7 +86,8 @@ impl World {
                     let outcome = self.altered(outcome);
                     self.replied(client, &outcome);
                 }
-                gateway::Effect::CharterAdopted { .. } | gateway::Effect::Metric(_) => {}
+                gateway::Effect::CharterAdopted { .. } => self.dial_from_gateway(),
+                gateway::Effect::Metric(_) => {}
             }
         }
     }

@@ -9,9 +9,14 @@ use crate::network::Place;
 use crate::setup::Cluster;
 use crate::world::World;
 use quoin_api::Frame;
-use quoin_api::frame::{Reply, ReplyFrame};
+use quoin_api::epochs::{CeremonyAbandoned, EpochHeld};
+use quoin_api::frame::{HeldFrame, Opaque, PreparedFrame, Reply, ReplyFrame};
 use quoin_api::statements::{Answer, Head, Heartbeat};
-use quoin_core::{BatchHash, HeadHash, NodeIndex, PresignatureId, Signed, SigningIdentity, TimeMs};
+use quoin_core::cbor::Version;
+use quoin_core::{
+    BatchHash, Boot, Generation, HeadHash, Lane, NodeIndex, PresignatureId, Signed,
+    SigningIdentity, TimeMs,
+};
 use rand_core::RngCore;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,7 +28,8 @@ pub(crate) struct Liars {
 
 impl Liars {
     pub(crate) fn draw(count: u8, cluster: &Cluster, rng: &mut dyn RngCore) -> Self {
-        let all: Vec<NodeIndex> = cluster.nodes.keys().copied().collect();
+        let [first, _] = &cluster.members;
+        let all: Vec<NodeIndex> = first.iter().copied().collect();
         let first = below(rng, all.len() as u64) as usize;
         let chosen = all.iter().cycle().skip(first).take(usize::from(count));
         Self {
@@ -56,6 +62,10 @@ impl World {
                     }
                 }
                 sent.push((to, Frame::Session(session)));
+            }
+            Frame::Prepared(prepared) => {
+                let said = self.false_prepared(node, &identity, prepared);
+                sent.extend(said.into_iter().map(|frame| (to, frame)));
             }
             Frame::LeaseGrant(mut grant) if below(&mut self.rng, 3) == 0 => {
                 grant.ids = vec![PresignatureId {
@@ -105,6 +115,57 @@ impl World {
             _ => {}
         }
         Some(reply)
+    }
+
+    /// Of a record that it has endorsed: that it holds the epoch already, that it never will, or
+    /// nothing at all.
+    fn false_prepared(
+        &mut self,
+        node: NodeIndex,
+        identity: &SigningIdentity,
+        prepared: PreparedFrame,
+    ) -> Vec<Frame> {
+        let (key, epoch, record) = (prepared.key, prepared.epoch, prepared.record);
+        let (version, cluster) = (Version, self.cluster.cluster);
+        let boot = Boot {
+            node,
+            lane: Lane(0),
+            generation: Generation(1),
+        };
+        let honest = Frame::Prepared(prepared);
+        match below(&mut self.rng, 12) {
+            0 => Vec::new(),
+            1 => {
+                let statement = CeremonyAbandoned {
+                    version,
+                    cluster,
+                    key,
+                    epoch,
+                    boot,
+                    record,
+                };
+                let oath = Signed::sign(statement, identity).to_bytes();
+                vec![Frame::CeremonyAbandoned(oath), honest]
+            }
+            2 => {
+                let statement = EpochHeld {
+                    version,
+                    cluster,
+                    key,
+                    epoch,
+                    boot,
+                    record,
+                };
+                let held = Frame::Held(HeldFrame {
+                    key,
+                    epoch,
+                    statements: vec![Opaque(Signed::sign(statement, identity).to_bytes())],
+                    wants_reply: true,
+                });
+                vec![honest, held]
+            }
+            _ => vec![honest],
+        }
     }
 
     /// A heartbeat with another time, journal or charter than the node has.

@@ -8,6 +8,7 @@
 
 pub mod checks;
 pub mod disk;
+pub mod epochs;
 pub mod faults;
 pub mod network;
 pub mod run;
@@ -18,6 +19,7 @@ pub mod workload;
 pub mod world;
 
 mod callers;
+mod changes;
 mod gateways;
 mod hostile;
 mod liar;

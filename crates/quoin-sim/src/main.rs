@@ -105,6 +105,15 @@ fn print(report: &Report) {
         counts.signed, counts.refused, counts.approvals, counts.keys_made, counts.charters
     );
     println!(
+        "keys: {} renewed for callers, {} epochs handed over, {} old shares erased, {} changes of \
+         state, {} backups",
+        counts.keys_renewed,
+        counts.handovers,
+        counts.shares_erased,
+        counts.keys_changed,
+        counts.backups
+    );
+    println!(
         "faults: {} node and {} gateway crashes, {} silent links, {} clock jumps, {} slow disks, \
          {} frames lost, {} doubled, {} by a hostile gateway, {} by malicious nodes",
         counts.crashes,

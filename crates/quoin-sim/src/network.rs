@@ -1,6 +1,6 @@
 //! What is going to happen, in order of time; ties go in the order in which they were scheduled.
 
-use quoin_core::{NodeIndex, TimeMs};
+use quoin_core::{KeyId, NodeIndex, ShareEpoch, TimeMs};
 use quoin_node::core::{JobId, JobResult, Ticket};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -55,6 +55,12 @@ pub enum Scheduled {
     Work(usize),
     /// Somebody approves a request.
     Approve(usize, Vec<u8>),
+    /// A node's shell follows the charter: it connects with who is new in it.
+    Dial(NodeIndex, u64),
+    /// A node's backup is written, or could not be.
+    BackedUp(NodeIndex, u64, (KeyId, ShareEpoch, [u8; 32]), bool),
+    /// The whole world stands still for a while, and time goes on.
+    Pause,
     /// The governor hands in the next charter.
     Amend,
     /// Every node dies and comes back with an older disk.
@@ -75,6 +81,14 @@ impl Schedule {
     pub fn at(&mut self, when: TimeMs, what: Scheduled) {
         self.count += 1;
         self.queue.insert((when, self.count), what);
+    }
+
+    /// Everything happens later by as much.
+    pub fn delay(&mut self, by_ms: u64) {
+        let queue = std::mem::take(&mut self.queue).into_iter();
+        self.queue = queue
+            .map(|((when, n), what)| ((when.plus(by_ms), n), what))
+            .collect();
     }
 
     /// The next thing to happen.

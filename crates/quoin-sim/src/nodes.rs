@@ -11,11 +11,12 @@ use crate::world::World;
 use quoin_api::Frame;
 use quoin_api::frame::Reply;
 use quoin_api::statements::{Answer, Heartbeat};
-use quoin_core::{Generation, Lane, NodeIndex, SecretBytes, Signed, TimeMs};
+use quoin_core::{Certificate, Generation, Lane, NodeIndex, SecretBytes, Signed, TimeMs};
 use quoin_gateway::core as gateway;
 use quoin_node::core::{
     Effect, Event, JobId, Node, NodeConfig, Peer, PoolSizes, Record, Recovered, Ticket,
 };
+use quoin_protocol::KeyPublic;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use std::collections::BTreeMap;
@@ -37,6 +38,8 @@ pub(crate) struct SimNode {
     behind_ms: u64,
     /// How far its clock has jumped.
     jumped_ms: u64,
+    /// For how long its clock stood still.
+    stopped_ms: u64,
     /// The latest time that it was told.
     time: TimeMs,
     /// Whose newest heartbeat has a time that is far from its own, and when it heard it.
@@ -55,14 +58,21 @@ impl SimNode {
             sync_ms_max: if slow { SLOW_SYNC_MS_MAX } else { 0 },
             behind_ms: below(rng, 2 * SKEW_MS_MAX),
             jumped_ms: 0,
+            stopped_ms: 0,
             time: TimeMs(0),
             contradicted: BTreeMap::new(),
             heard: BTreeMap::new(),
         }
     }
 
+    /// Its clock has stood still.
+    pub(crate) const fn stop_clock(&mut self, for_ms: u64) {
+        self.stopped_ms += for_ms;
+    }
+
     fn wall(&mut self, now: TimeMs) -> TimeMs {
-        let wall = now.plus(2 * SKEW_MS_MAX + self.jumped_ms - self.behind_ms);
+        let ahead = 2 * SKEW_MS_MAX + self.jumped_ms - self.behind_ms;
+        let wall = TimeMs(now.plus(ahead).0.saturating_sub(self.stopped_ms));
         self.time = self.time.max(wall);
         wall
     }
@@ -83,9 +93,14 @@ impl World {
     fn recovered(&self, node: NodeIndex) -> Option<Result<Recovered, String>> {
         let sim = self.nodes.get(&node)?;
         let identity = self.cluster.nodes.get(&node)?;
-        let Some(records) = sim.disk.records() else {
+        let [first, _] = &self.cluster.members;
+        let node_is_new = !first.contains(&node);
+        let Some(mut records) = sim.disk.records() else {
             return Some(Err("a record cannot be read back".to_owned()));
         };
+        if self.defect == Some(Defect::ForgottenStrikes) {
+            records.retain(|(_, record)| !matches!(record, Record::Fault(_)));
+        }
         let pool = PoolSizes {
             low: 6,
             batch: 8,
@@ -101,7 +116,10 @@ impl World {
             },
             identity: Arc::clone(identity),
             genesis: self.cluster.genesis.clone(),
-            charters: Vec::new(),
+            charters: match node_is_new {
+                true => vec![self.cluster.amendment.clone()],
+                false => Vec::new(),
+            },
             lane: Lane(0),
             records,
             head: sim.disk.head(),
@@ -181,6 +199,7 @@ impl World {
         sim.twin = None;
         let survivors = below(&mut self.rng, sim.disk.unsynced() as u64 + 1) as usize;
         sim.disk.crash(survivors);
+        self.epochs.on_crash(node);
         self.show_synced(node);
         self.counts.crashes += 1;
         self.note(&format!("node {node} dies"), &[node.get(), 0xff]);
@@ -215,6 +234,14 @@ impl World {
         if let Some(sim) = self.nodes.get(&node) {
             for record in sim.disk.newly_synced() {
                 self.checks.on_durable(node, &record);
+                let found = self.epochs.on_durable(node, self.now, &record);
+                self.checks.violations.extend(found);
+                let erased = matches!(record, Record::EpochErased { .. });
+                self.counts.shares_erased += u64::from(erased);
+            }
+            if sim.disk.newly_sealed() {
+                let found = self.epochs.on_disk(node, sim.disk.sealed());
+                self.checks.violations.extend(found);
             }
         }
     }
@@ -339,7 +366,8 @@ impl World {
         let life = sim.life;
         for effect in effects {
             // A process may die between any two effects.
-            if chance(&mut self.rng, self.faults.crash) {
+            let likely = self.crash_chance();
+            if chance(&mut self.rng, likely) {
                 return self.crash(node);
             }
             self.carry_out(node, life, effect);
@@ -362,9 +390,16 @@ impl World {
         node: NodeIndex,
         life: u64,
         (ticket, record): (Ticket, Record),
-        secrets: Vec<(String, SecretBytes<32>)>,
-        erased: Vec<String>,
+        mut secrets: Vec<(String, SecretBytes<32>)>,
+        mut erased: Vec<String>,
     ) {
+        match (self.defect, &record) {
+            (Some(Defect::ForgottenShares), _) => secrets.clear(),
+            (Some(Defect::EraseEarly), Record::KeyActive { certificate, .. }) => {
+                erased.extend(label_before(&certificate.0));
+            }
+            _ => {}
+        }
         let bytes = record.to_bytes();
         self.trace.add(
             self.now,
@@ -377,6 +412,9 @@ impl World {
             &bytes,
         );
         self.check_clock(node, &record);
+        self.notice_handover(&record);
+        let found = self.epochs.on_written(node, &record);
+        self.checks.violations.extend(found);
         let Some(sim) = self.nodes.get_mut(&node) else {
             return;
         };
@@ -412,8 +450,11 @@ impl World {
                 let done = Scheduled::Job(node, life, id, result);
                 self.schedule.at(when, done);
             }
-            // Nothing of the simulator's depends on pinned keys or backups.
-            Effect::Peers | Effect::BackUp(..) => {}
+            Effect::Peers => {
+                let dial = Scheduled::Dial(node, life);
+                self.schedule.at(self.now.plus(1), dial);
+            }
+            Effect::BackUp(share, policy) => self.back_up(node, life, &share, &policy),
             Effect::Alarm(alarm) => {
                 let what = format!("node {node} alarms: {alarm:?}");
                 self.note(&what, what.as_bytes());
@@ -424,7 +465,7 @@ impl World {
     /// A node sends: the checkers see what an honest one sends, and a malicious one lies.
     pub(crate) fn send_from(&mut self, node: NodeIndex, to: Place, frame: Frame) {
         if !self.liars.nodes.contains(&node) {
-            self.inspect(&frame);
+            self.inspect(node, &frame);
             return self.transmit(Place::Node(node), to, &frame);
         }
         for (to, frame) in self.lie(node, to, frame) {
@@ -433,7 +474,9 @@ impl World {
     }
 
     /// Shows the checkers what leaves an honest node.
-    fn inspect(&mut self, frame: &Frame) {
+    fn inspect(&mut self, node: NodeIndex, frame: &Frame) {
+        let found = self.epochs.on_sent(node, frame);
+        self.checks.violations.extend(found);
         match frame {
             Frame::Heartbeat(bytes) => self.checks.on_beat(bytes),
             Frame::Reply(reply) => {
@@ -442,9 +485,19 @@ impl World {
                 };
                 if let Ok(answer) = Signed::<Answer>::from_bytes(bytes) {
                     self.checks.on_answer(answer.unverified());
+                    let found = self.epochs.on_answer(self.now, answer.unverified());
+                    self.checks.violations.extend(found);
                 }
             }
             _ => {}
         }
     }
+}
+
+/// Under which label the share of the epoch before a certified one is sealed.
+fn label_before(certificate: &[u8]) -> Option<String> {
+    let certificate = Certificate::<KeyPublic>::from_bytes(certificate).ok()?;
+    let public = certificate.unverified();
+    let before = public.epoch.0.checked_sub(1)?;
+    Some(format!("share/{}/{before}", public.key))
 }

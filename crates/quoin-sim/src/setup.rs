@@ -10,14 +10,15 @@ use quoin_core::{
     Amount, Boot, CeremonyId, Certificate, CharterNumber, ClusterId, Generation, KeyId, Lane,
     NodeIndex, Purpose, Scheme, SecretBytes, SigningIdentity, TimeMs,
 };
-use quoin_node::core::{KeyRecord, Record, Ticket, key_addresses};
+use quoin_node::core::{KeyRecord, Record, Ticket, key_addresses, share_label};
 use quoin_policy::{
-    Asset, Budget, Charter, GatewayEntry, Measure, Mode, NodeEntry, Principal, Scope,
+    Asset, BackupPolicy, Budget, Charter, GatewayEntry, Measure, Mode, NodeEntry, Officer,
+    Principal, Scope,
 };
 use quoin_protocol::KeyPublic;
 use quoin_protocol::dkg::{DkgParams, deal_for_tests};
 use rand_core::CryptoRngCore;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The chain of the simulation.
@@ -42,7 +43,7 @@ pub struct Cluster {
     pub genesis: Certificate<Charter>,
     /// Its hash.
     pub cluster: ClusterId,
-    /// The nodes' identities.
+    /// The nodes' identities, of those too that only the second charter names.
     pub nodes: BTreeMap<NodeIndex, Arc<SigningIdentity>>,
     /// The trader, who is also the governor.
     pub trader: SigningIdentity,
@@ -50,6 +51,8 @@ pub struct Cluster {
     pub approver: SigningIdentity,
     /// The second charter, certified: it lets the trader pay the stranger.
     pub amendment: Certificate<Charter>,
+    /// The nodes of the first charter, and of the second.
+    pub members: [BTreeSet<NodeIndex>; 2],
     /// How many nodes sign.
     pub threshold: u8,
     /// The key's public record.
@@ -62,19 +65,57 @@ pub struct Cluster {
     pub disks: BTreeMap<NodeIndex, Disk>,
 }
 
+/// How large a cluster is, and what becomes of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    /// How many nodes the first charter names, from index 1.
+    pub nodes: u8,
+    /// How many of them sign.
+    pub threshold: u8,
+    /// The nodes and the threshold of the second charter, when it changes them.
+    pub later: Option<(&'static [u8], u8)>,
+    /// Whether officers keep backups.
+    pub backup: bool,
+}
+
+impl Size {
+    /// A cluster that stays as it is, without backups.
+    #[must_use]
+    pub const fn fixed(nodes: u8, threshold: u8) -> Self {
+        Self {
+            nodes,
+            threshold,
+            later: None,
+            backup: false,
+        }
+    }
+
+    fn members(self) -> [BTreeSet<NodeIndex>; 2] {
+        let first: BTreeSet<NodeIndex> = (1..=self.nodes).filter_map(NodeIndex::new).collect();
+        let later = self.later.map(|(nodes, _)| {
+            let nodes = nodes.iter().copied();
+            nodes.filter_map(NodeIndex::new).collect()
+        });
+        [first.clone(), later.unwrap_or(first)]
+    }
+}
+
 impl Cluster {
-    /// Builds a cluster of `nodes` with threshold `threshold`; `None` when the sizes do not fit.
+    /// Builds a cluster; `None` when the sizes do not fit.
     pub fn build(
-        nodes: u8,
-        threshold: u8,
+        size: Size,
         cap: u64,
         defect: Option<Defect>,
         rng: &mut dyn CryptoRngCore,
     ) -> Option<Self> {
-        let identities: BTreeMap<NodeIndex, Arc<SigningIdentity>> = (1..=nodes)
-            .filter_map(NodeIndex::new)
-            .map(|n| (n, Arc::new(SigningIdentity::generate(rng))))
+        let threshold = size.threshold;
+        let members = size.members();
+        let [first, later] = &members;
+        let all: BTreeMap<NodeIndex, Arc<SigningIdentity>> = first
+            .union(later)
+            .map(|n| (*n, Arc::new(SigningIdentity::generate(rng))))
             .collect();
+        let identities = of(&all, first);
         let trader = SigningIdentity::generate(rng);
         let approver = SigningIdentity::generate(rng);
         let people = People {
@@ -86,6 +127,7 @@ impl Cluster {
             _ => cap,
         };
         let mut charter = charter(&identities, &people, threshold, charter_cap)?;
+        charter.backup = size.backup.then(officers);
         if defect == Some(Defect::LaxCharter) {
             charter.policies.push_str(&permit("pay-anyone", None));
         }
@@ -93,13 +135,16 @@ impl Cluster {
         identities.values().for_each(|i| genesis.endorse(i));
         genesis.endorse(&trader);
         let cluster = genesis.unverified().cluster_id();
-        let amendment = amendment(genesis.unverified(), &trader);
+        let next_threshold = size.later.map_or(threshold, |(_, t)| t);
+        let nodes = of(&all, later).iter().map(node_entry).collect();
+        let amendment = amendment(genesis.unverified(), (nodes, next_threshold), &trader);
         let (key, disks) = dealt_key(cluster, threshold, &identities, rng)?;
         Some(Self {
             account: account_of(&key)?,
             genesis,
             cluster,
-            nodes: identities,
+            nodes: all,
+            members,
             trader,
             approver,
             amendment,
@@ -108,6 +153,35 @@ impl Cluster {
             cap,
             disks,
         })
+    }
+}
+
+/// Those of the identities that a charter names.
+fn of(
+    all: &BTreeMap<NodeIndex, Arc<SigningIdentity>>,
+    members: &BTreeSet<NodeIndex>,
+) -> BTreeMap<NodeIndex, Arc<SigningIdentity>> {
+    let named = all.iter().filter(|(n, _)| members.contains(n));
+    named.map(|(n, i)| (*n, Arc::clone(i))).collect()
+}
+
+/// Who keeps the backups. The simulation's shell seals nothing, so nobody has the secret.
+fn officers() -> BackupPolicy {
+    BackupPolicy {
+        threshold: 1,
+        officers: vec![Officer {
+            name: "officer".to_owned(),
+            recipient: "age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj".to_owned(),
+        }],
+    }
+}
+
+fn node_entry((index, identity): (&NodeIndex, &Arc<SigningIdentity>)) -> NodeEntry {
+    NodeEntry {
+        index: *index,
+        credential: identity.public(),
+        tls_key_hash: [index.get(); 32],
+        operator: "simulation".to_owned(),
     }
 }
 
@@ -160,9 +234,14 @@ struct People<'a> {
     approver: &'a SigningIdentity,
 }
 
-/// The charter after `genesis`: it lets the trader pay the stranger.
-fn amendment(genesis: &Charter, governor: &SigningIdentity) -> Certificate<Charter> {
+/// The charter after `genesis`: it lets the trader pay the stranger, and may name other nodes.
+fn amendment(
+    genesis: &Charter,
+    (nodes, threshold): (Vec<NodeEntry>, u8),
+    governor: &SigningIdentity,
+) -> Certificate<Charter> {
     let mut next = genesis.clone();
+    (next.nodes, next.threshold) = (nodes, threshold);
     next.number = CharterNumber(1);
     next.cluster = Some(genesis.cluster_id());
     next.previous = Some(genesis.hash());
@@ -196,7 +275,7 @@ fn disk_with(
         public: Opaque(cbor::encode(key)),
         boot,
     });
-    let label = format!("share/{}/{}", key.key, key.epoch.0);
+    let label = share_label(key);
     disk.append(Ticket(1), BEGIN, &pending, vec![(label, secret)]);
     let active = Record::KeyActive {
         key: key.key,
@@ -221,19 +300,13 @@ fn charter(
             expires: TimeMs(u64::MAX),
         })
     };
-    let entry = |(index, identity): (&NodeIndex, &Arc<SigningIdentity>)| NodeEntry {
-        index: *index,
-        credential: identity.public(),
-        tls_key_hash: [index.get(); 32],
-        operator: "simulation".to_owned(),
-    };
     Some(Charter {
         version: Version,
         name: "simulation".to_owned(),
         number: CharterNumber(0),
         cluster: None,
         previous: None,
-        nodes: nodes.iter().map(entry).collect(),
+        nodes: nodes.iter().map(node_entry).collect(),
         threshold,
         f_tol: 0,
         dangerous_disjoint_signers: false,
@@ -269,6 +342,9 @@ fn charter(
             permit("pay-vault", Some(VAULT)),
             "@id(\"make-keys\")\npermit (principal == Principal::\"trader\", action == \
              Action::\"create_key\", resource);\n"
+                .to_owned(),
+            "@id(\"change-keys\")\npermit (principal == Principal::\"trader\", action == \
+             Action::\"change_key\", resource);\n"
                 .to_owned(),
         ]
         .concat(),

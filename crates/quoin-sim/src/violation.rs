@@ -1,6 +1,6 @@
 //! What must never happen, and did.
 
-use quoin_core::{NodeIndex, PresignatureId, RequestId};
+use quoin_core::{KeyId, NodeIndex, PresignatureId, RequestId, ShareEpoch};
 
 /// Something that must never happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +31,24 @@ pub enum Violation {
     NotRecovered(NodeIndex, String),
     /// A key was announced that not all nodes have certified.
     BadCertificate(String),
+    /// Invariant 7: an epoch came into use on a node that was in use before, or a later one was.
+    EpochWentBack(NodeIndex, ShareEpoch),
+    /// Invariant 7: two certified records of one epoch.
+    CertificateFork(KeyId, ShareEpoch),
+    /// Invariant 7: a node signed with an old epoch after the overlap.
+    ServedOldEpoch(NodeIndex, ShareEpoch),
+    /// Invariant 8: no epoch of a key has as many shares on disks as its threshold.
+    NoUsableEpoch(KeyId),
+    /// Invariant 8: a share was erased before all holders had the next certificate durably.
+    ErasedTooEarly(NodeIndex, ShareEpoch),
+    /// Invariant 8: an epoch came into use that a holder has no backup of.
+    ActiveWithoutBackup(NodeIndex, ShareEpoch),
+    /// Invariant 9: an honest node blames another one.
+    HonestBlamed(NodeIndex, NodeIndex),
+    /// Invariant 9: an abort left before the fault was durable.
+    AbortedBeforeStrike(NodeIndex),
+    /// Invariant 9: a node made presignatures with a peer that it has struck.
+    WorkedWithStruck(NodeIndex, NodeIndex),
     /// Invariant 10: a request had no answer after the faults stopped.
     NoRecovery(String),
 }
@@ -46,8 +64,16 @@ impl Violation {
             Self::OverBudget(..) => 4,
             Self::TwoPayloads(_) | Self::TwoSignatures(_) | Self::SlotFilledTwice(_) => 5,
             Self::DoesNotVerify(_) => 6,
-            Self::WentBack(_) => 7,
-            Self::NotRecovered(..) | Self::BadCertificate(_) => 8,
+            Self::WentBack(_)
+            | Self::EpochWentBack(..)
+            | Self::CertificateFork(..)
+            | Self::ServedOldEpoch(..) => 7,
+            Self::NotRecovered(..)
+            | Self::BadCertificate(_)
+            | Self::NoUsableEpoch(_)
+            | Self::ErasedTooEarly(..)
+            | Self::ActiveWithoutBackup(..) => 8,
+            Self::HonestBlamed(..) | Self::AbortedBeforeStrike(_) | Self::WorkedWithStruck(..) => 9,
             Self::NoRecovery(_) => 10,
         }
     }
@@ -79,6 +105,35 @@ impl std::fmt::Display for Violation {
             }
             Self::NotRecovered(n, why) => write!(f, "node {n} cannot start: {why}"),
             Self::BadCertificate(why) => write!(f, "a key's certificate is wrong: {why}"),
+            Self::EpochWentBack(n, e) => {
+                write!(
+                    f,
+                    "node {n} puts epoch {} into use a second time or late",
+                    e.0
+                )
+            }
+            Self::CertificateFork(key, e) => {
+                write!(f, "epoch {} of key {key} has two certified records", e.0)
+            }
+            Self::ServedOldEpoch(n, e) => {
+                write!(f, "node {n} signs with epoch {} after the overlap", e.0)
+            }
+            Self::NoUsableEpoch(key) => write!(f, "no epoch of key {key} has enough shares"),
+            Self::ErasedTooEarly(n, e) => {
+                write!(f, "node {n} erased its share of epoch {} too early", e.0)
+            }
+            Self::ActiveWithoutBackup(n, e) => {
+                write!(f, "epoch {} is in use on node {n} without all backups", e.0)
+            }
+            Self::HonestBlamed(n, peer) => {
+                write!(f, "node {n} blames node {peer}, which is honest")
+            }
+            Self::AbortedBeforeStrike(n) => {
+                write!(f, "node {n} aborted before the fault was durable")
+            }
+            Self::WorkedWithStruck(n, peer) => {
+                write!(f, "node {n} presigns with node {peer}, which it has struck")
+            }
             Self::NoRecovery(why) => write!(f, "no recovery after the faults: {why}"),
         }
     }

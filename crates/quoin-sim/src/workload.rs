@@ -5,7 +5,7 @@ use crate::setup::{CHAIN, Cluster, FRIEND, STRANGER, TRADER, VAULT, account_of};
 use quoin_chain::{Digest, Eip1559Fields, encode_eip1559};
 use quoin_core::cbor::{self, Version};
 use quoin_core::intent::ChainId;
-use quoin_core::payload::CreateKey;
+use quoin_core::payload::{ChangeKey, CreateKey, KeyChange};
 use quoin_core::stamp::Account;
 use quoin_core::{
     Amount, CustodyMethod, KeyId, Payload, Purpose, RequestId, Scheme, Signed, Stamp, TimeMs,
@@ -39,6 +39,8 @@ pub enum What {
     },
     /// A new key.
     MakeKey,
+    /// New shares of a key, or another state.
+    Change(KeyChange),
 }
 
 /// One request of the workload.
@@ -175,6 +177,32 @@ pub fn make_key(cluster: &Cluster, id: RequestId, name: &str, until: TimeMs) -> 
         until,
     };
     stamped(cluster, order, payload, What::MakeKey)
+}
+
+/// A stamped request for new shares of the dealt key, or for another state.
+#[must_use]
+pub fn change_key(
+    cluster: &Cluster,
+    id: RequestId,
+    change: KeyChange,
+    floor: u64,
+    until: TimeMs,
+) -> Option<Work> {
+    let key = cluster.key.key;
+    let what = What::Change(change.clone());
+    let payload = Payload::ChangeKey(ChangeKey { key, change });
+    let order = Order {
+        id,
+        floor,
+        key: Some(key),
+        account: Account {
+            chain: ChainId::Quoin,
+            address: key.to_string().parse().ok()?,
+            path: quoin_core::DerivationPath::ROOT,
+        },
+        until,
+    };
+    stamped(cluster, order, payload, what)
 }
 
 struct Order {

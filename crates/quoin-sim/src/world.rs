@@ -3,7 +3,10 @@
 //! The shells of the nodes and of the gateway are in `nodes` and `gateways`, the callers in
 //! `callers`; who holds the gateway or a node with ill intent is in `hostile` and `liar`.
 
+use crate::changes::{Changes, draw_size};
 use crate::checks::{Checks, Facts};
+use crate::disk::Disk;
+use crate::epochs::Epochs;
 use crate::faults::{Counts, Defect, Faults, below, chance};
 use crate::gateways::SimGateway;
 use crate::liar::Liars;
@@ -23,7 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// How long a storm lasts, and how long the calm after it may take to answer every request.
-const STORM_MS: u64 = 5_000;
+pub(crate) const STORM_MS: u64 = 5_000;
 const CALM_MS: u64 = 200_000;
 /// How long a calm lasts when malicious nodes may deny for ever.
 const LIARS_CALM_MS: u64 = 5_000;
@@ -93,7 +96,9 @@ pub(crate) struct World {
     pub(crate) waiting: BTreeMap<ClientId, usize>,
     /// Whether the second charter is out, and whether the gateway has said so.
     pub(crate) amended: (bool, bool),
+    pub(crate) changes: Changes,
     pub(crate) checks: Checks,
+    pub(crate) epochs: Epochs,
     pub(crate) trace: Trace,
     pub(crate) counts: Counts,
     pub(crate) calm: bool,
@@ -121,7 +126,8 @@ pub fn run_with(seed: u64, options: Options) -> Outcome {
     let count = 4 + below(&mut rng, 12) as usize;
     let cap = 3 + below(&mut rng, 30);
     let faults = Faults::draw(t, &mut rng);
-    let Some(cluster) = Cluster::build(n, t, cap, options.defect, &mut rng) else {
+    let size = draw_size(n, t, &faults, &mut rng);
+    let Some(cluster) = Cluster::build(size, cap, options.defect, &mut rng) else {
         return Outcome::failed("the cluster cannot be built");
     };
     let Some(mut world) = World::new(cluster, faults, seed, options, rng) else {
@@ -149,7 +155,19 @@ impl World {
             liars: liars.nodes.clone(),
         });
         checks.add_key(cluster.key.clone());
-        let disks = std::mem::take(&mut cluster.disks);
+        let backed_up = cluster.genesis.unverified().backup.is_some();
+        let mut epochs = Epochs::new(liars.nodes.clone(), backed_up);
+        epochs.begin(&cluster.key, BEGIN);
+        let mut disks = std::mem::take(&mut cluster.disks);
+        for (node, disk) in &disks {
+            checks
+                .violations
+                .extend(epochs.on_disk(*node, disk.sealed()));
+        }
+        // Who is named by the second charter only begins with nothing.
+        for node in cluster.nodes.keys() {
+            disks.entry(*node).or_insert_with(Disk::default);
+        }
         let slow = faults.slow_disk.then(|| below(&mut rng, 3) as usize);
         let nodes = disks.into_iter().enumerate().map(|(place, (n, disk))| {
             let is_slow = slow == Some(place);
@@ -179,7 +197,9 @@ impl World {
             clients: 0,
             waiting: BTreeMap::new(),
             amended: (false, false),
+            changes: Changes::default(),
             checks,
+            epochs,
             trace: Trace::new(options.keep_lines),
             calm: false,
         })
@@ -201,6 +221,7 @@ impl World {
             self.schedule.at(BEGIN.plus(when), scheduled);
             self.work.push(work);
         }
+        self.plan_changes()?;
         let mut payment = Payment {
             id: RequestId([0xee; 16]),
             nonce: 1_000,
@@ -211,6 +232,7 @@ impl World {
         if below(&mut self.rng, 3) == 0 {
             let when = BEGIN.plus(500 + below(&mut self.rng, STORM_MS - 1_500));
             self.schedule.at(when, Scheduled::Amend);
+            self.plan_reshares(when)?;
             payment.to = Payee::Stranger;
             payment.floor = 1;
             for extra in 1..3 {
@@ -234,8 +256,9 @@ impl World {
     }
 
     fn run(&mut self) {
-        let all: Vec<NodeIndex> = self.nodes.keys().copied().collect();
-        all.iter()
+        let [first, _] = &self.cluster.members;
+        first
+            .iter()
             .for_each(|n| self.schedule.at(BEGIN, Scheduled::Restart(*n)));
         self.schedule.at(BEGIN.plus(TICK_MS), Scheduled::Tick);
         self.schedule.at(BEGIN.plus(STORM_MS), Scheduled::Calm);
@@ -252,11 +275,14 @@ impl World {
                 self.trace.add(when, || format!("VIOLATION: {found}"), b"");
             }
             shown = self.checks.violations.len();
-            if when > end || (self.calm && self.all_settled()) {
+            let late = when > end.plus(self.changes.paused_ms);
+            if late || (self.calm && self.all_settled() && self.is_over()) {
                 break;
             }
+            // A pause puts off what was next, too.
             self.step(what);
         }
+        self.check_settled();
     }
 
     /// Whether everything has been answered that must be.
@@ -264,7 +290,7 @@ impl World {
         let last = self.work.len().saturating_sub(1);
         let honest = self.liars.nodes.is_empty();
         // With malicious nodes nothing must be, and nobody waits for long.
-        let waited = self.now > BEGIN.plus(STORM_MS + LIARS_CALM_MS);
+        let waited = self.now > BEGIN.plus(STORM_MS + LIARS_CALM_MS + self.changes.paused_ms);
         let mut open = self.work.iter().enumerate();
         (!honest && waited)
             || self.settled.len() > last
@@ -292,6 +318,11 @@ impl World {
             Scheduled::Work(place) => self.ask(place),
             Scheduled::Approve(place, approval) => self.approve(place, approval),
             Scheduled::Amend => self.amend(),
+            Scheduled::Pause => self.pause(),
+            Scheduled::Dial(node, life) => self.dial(node, life),
+            Scheduled::BackedUp(node, life, of, written) => {
+                self.backed_up(node, life, of, written);
+            }
             Scheduled::Restore => self.restore_older_disks(),
             Scheduled::Calm => self.calm_down(),
         }
@@ -366,6 +397,7 @@ impl World {
         }
         let doubled = chance(&mut self.rng, self.faults.duplicate);
         self.counts.frames_doubled += u64::from(doubled);
+        let frame = self.altered_message(from, to, frame.clone());
         let bytes: Arc<[u8]> = frame.to_bytes().into();
         let from = (from, self.life(from));
         let to = (to, self.life(to));

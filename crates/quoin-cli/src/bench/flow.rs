@@ -90,6 +90,8 @@ impl Source {
 #[derive(Debug)]
 struct Sample {
     phase: usize,
+    /// The phase in which the answer came.
+    answered_in: usize,
     took: Duration,
     outcome: Result<(), String>,
 }
@@ -132,6 +134,9 @@ impl Flow {
         self.enter(OVER);
         let mut tallies = vec![Tally::default(); phases];
         while let Some(sample) = self.samples.recv().await {
+            if let Some(tally) = tallies.get_mut(sample.answered_in) {
+                tally.answered_in_time += usize::from(sample.outcome.is_ok());
+            }
             if let Some(tally) = tallies.get_mut(sample.phase) {
                 tally.add(sample);
             }
@@ -145,7 +150,7 @@ impl Flow {
 fn pace(
     source: &Arc<Source>,
     rate: u32,
-    phase: &AtomicUsize,
+    current: &Arc<AtomicUsize>,
     runtime: &Handle,
     out: &mpsc::UnboundedSender<Sample>,
 ) -> Result<(), Failure> {
@@ -157,16 +162,18 @@ fn pace(
         if let Some(pause) = due.checked_duration_since(Instant::now()) {
             std::thread::sleep(pause);
         }
-        let phase = phase.load(Ordering::Relaxed);
+        let phase = current.load(Ordering::Relaxed);
         if phase == OVER {
             break;
         }
         let (source, out) = (Arc::clone(source), out.clone());
+        let current = Arc::clone(current);
         runtime.spawn(async move {
             let (took, outcome) = source.ask(&request, due).await;
             // Nobody listens when the benchmark was interrupted.
             let _ = out.send(Sample {
                 phase,
+                answered_in: current.load(Ordering::Relaxed),
                 took,
                 outcome,
             });
@@ -186,6 +193,8 @@ fn due_after(number: u64, rate: u32) -> Duration {
 pub struct Tally {
     /// How many were sent, all of which have ended.
     pub sent: usize,
+    /// How many good signatures came while the phase lasted, whenever they were asked for.
+    pub answered_in_time: usize,
     /// How long it took until a good signature was there, for each that got one.
     pub took: Vec<Duration>,
     /// Why the others failed, and how many of them.
@@ -235,6 +244,7 @@ mod tests {
         ] {
             tally.add(Sample {
                 phase: 0,
+                answered_in: 0,
                 took: Duration::from_micros(micros),
                 outcome,
             });

@@ -66,7 +66,7 @@ pub struct Row {
     pub p99_us: u64,
     /// The slowest.
     pub max_us: u64,
-    /// Signatures each second, as they came.
+    /// Signatures each second, as they came while the phase lasted.
     pub achieved_per_s: f64,
     /// The least ids that the gateway had in stock; none when its metrics were never read.
     pub stock_min: Option<u64>,
@@ -79,7 +79,8 @@ impl Row {
     pub fn of(phase: &str, rate: u32, took: Duration, tally: &Tally) -> Self {
         let (quantiles, max_us) = tally.latency();
         let answered = tally.took.len();
-        let per_s = u32::try_from(answered).map_or(f64::INFINITY, f64::from) / took.as_secs_f64();
+        let in_time = u32::try_from(tally.answered_in_time).unwrap_or(u32::MAX);
+        let per_s = f64::from(in_time) / took.as_secs_f64();
         Self {
             phase: phase.to_owned(),
             rate_per_s: rate,
@@ -102,8 +103,9 @@ impl Row {
 pub async fn run(args: BenchLoadArgs) -> Result<(), Failure> {
     let temporary = Temporary::new(None)?;
     let mut stop = Stop::listen()?;
+    let wish = Wish::default();
     let mut cluster = tokio::select! {
-        started = Cluster::start(&temporary.folder, &Wish::default()) => started?,
+        started = Cluster::start(&temporary.folder, &wish) => started?,
         () = stop.told() => return Err(Failure::interrupted()),
     };
     let measured = tokio::select! {

@@ -171,8 +171,21 @@ impl Session {
             .iter()
             .map(|k| format!("`{}`", k.public().name))
             .collect();
-        let found = keys.into_iter().find(|k| k.public().name.as_str() == name);
-        found.ok_or_else(|| {
+        let mut found = keys
+            .into_iter()
+            .filter(|k| k.public().name.as_str() == name);
+        let first = found.next();
+        // A key whose making was given up, and whose certificate appeared after all, may share its
+        // name with the key that was made instead.
+        let others: Vec<String> = found.map(|k| k.public().key.to_string()).collect();
+        if let Some(key) = first.as_ref().filter(|_| !others.is_empty()) {
+            let ids = format!("{}, {}", key.public().key, others.join(", "));
+            let failure = Failure::new(format!("more than one key is named `{name}`"));
+            return Err(failure
+                .because(format!("the keys with this name are {ids}"))
+                .next("retire those that are not meant; a retired key signs nothing"));
+        }
+        first.ok_or_else(|| {
             Failure::new(format!("there is no key `{name}`"))
                 .because(format!(
                     "the cluster's keys are {}",

@@ -7,6 +7,7 @@
 #[cfg(test)]
 mod approvals;
 #[cfg(test)]
+mod custody;
 mod demo;
 #[cfg(test)]
 mod derive;

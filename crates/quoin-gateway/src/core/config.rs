@@ -39,8 +39,10 @@ impl Default for Config {
             deadline_ms: 10_000,
             attempt_timeout_ms: 1_500,
             ceremony_deadline_ms: 60_000,
-            lease_want: 64,
-            lease_low: 16,
+            // At 300 signatures each second, what is left at the low mark lasts over 400 ms: longer
+            // than a lender on a busy machine takes to answer.
+            lease_want: 256,
+            lease_low: 128,
             lease_retry_ms: 100,
             in_flight_max: 4_096,
             presignature_retries_max: 8,

@@ -31,8 +31,9 @@ pub(super) struct Older {
 pub(super) struct NotSuccessor;
 
 impl Gateway {
-    /// Keeps a key whose certificate is verified; only a later epoch of the same key replaces a
-    /// known record.
+    /// Keeps a key whose certificate is verified; only a record that outranks the known one of the
+    /// same key replaces it. That is a later epoch, or the other of two certified records of one
+    /// epoch, by the rule that every node chooses by too.
     ///
     /// # Security
     /// A certificate proves that all nodes of its charter endorsed the record. That the record is of
@@ -40,16 +41,21 @@ impl Gateway {
     pub(super) fn adopt_key(&mut self, now: TimeMs, entry: KeyEntry) -> Result<(), NotSuccessor> {
         let key = entry.public.key;
         if let Some(known) = self.keys.get(&key) {
-            if known.public.epoch >= entry.public.epoch {
+            if !entry.public.outranks(&known.public) {
                 return Ok(());
             }
             if !self.follows(&entry.public, &known.public) {
                 return Err(NotSuccessor);
             }
-            let until = now.plus(OVERLAP_MS);
-            let entry = Arc::clone(known);
-            self.older.insert(key, Older { entry, until });
-            self.forget_stocks(key);
+            if entry.public.epoch == known.public.epoch {
+                // The nodes have dropped the presignatures of the other record.
+                self.leases.drop_epoch(key, entry.public.epoch);
+            } else {
+                let until = now.plus(OVERLAP_MS);
+                let entry = Arc::clone(known);
+                self.older.insert(key, Older { entry, until });
+                self.forget_stocks(key);
+            }
         }
         self.keys.insert(key, Arc::new(entry));
         Ok(())

@@ -252,6 +252,17 @@ impl Flight {
         }
     }
 
+    /// Whether the passing of time means anything for it; not so while its signers may still answer.
+    #[must_use]
+    pub const fn is_due(&self, now: TimeMs, timeout_ms: u64) -> bool {
+        match &self.stage {
+            Stage::Sent(attempt) => {
+                now.0 >= self.deadline.0 || now.0.saturating_sub(attempt.sent.0) >= timeout_ms
+            }
+            _ => true,
+        }
+    }
+
     /// Whether it waits for something that `node` must still do.
     #[must_use]
     pub fn needs(&self, node: NodeIndex) -> bool {

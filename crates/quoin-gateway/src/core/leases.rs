@@ -20,6 +20,8 @@ pub struct Leases {
     /// When a lender was asked last. A request names no epoch: which one it lends is the lender's
     /// choice.
     asked: BTreeMap<(KeyId, SignerSet), TimeMs>,
+    /// When a lender lent something last.
+    fed: BTreeMap<(KeyId, SignerSet), TimeMs>,
     flows: BTreeMap<KeyId, Flow>,
 }
 
@@ -58,6 +60,14 @@ impl Leases {
         Some(id)
     }
 
+    /// Whether ids of a set came within the last `ms`. Requests may use them up faster than they
+    /// come; then the set is short of presignatures, and not out of order.
+    #[must_use]
+    pub fn is_fed(&self, now: TimeMs, stock: &StockId, ms: u64) -> bool {
+        let fed = self.fed.get(&(stock.0, stock.2.clone()));
+        fed.is_some_and(|at| now.since(*at) < ms)
+    }
+
     /// How many ids a stock has.
     #[must_use]
     pub fn len(&self, stock: &StockId) -> usize {
@@ -94,7 +104,9 @@ impl Leases {
     /// Adds lent ids, up to `max` in stock. A fruitful lease lets the next one follow at once.
     pub fn add(&mut self, now: TimeMs, stock: &StockId, ids: Vec<PresignatureId>, max: usize) {
         if !ids.is_empty() {
-            self.asked.remove(&(stock.0, stock.2.clone()));
+            let lender = (stock.0, stock.2.clone());
+            self.asked.remove(&lender);
+            self.fed.insert(lender, now);
         }
         let kept = self.stocks.entry(stock.clone()).or_default();
         let before = kept.len();
@@ -118,6 +130,7 @@ impl Leases {
     pub fn drop_node(&mut self, node: NodeIndex) {
         self.stocks.retain(|(.., set), _| !set.contains(node));
         self.asked.retain(|(_, set), _| !set.contains(node));
+        self.fed.retain(|(_, set), _| !set.contains(node));
     }
 
     /// Forgets every id that `node` has lent: it takes them back when the connection breaks, and may
@@ -125,11 +138,13 @@ impl Leases {
     pub fn drop_lender(&mut self, node: NodeIndex) {
         self.stocks.retain(|(.., set), _| set.lowest() != node);
         self.asked.retain(|(_, set), _| set.lowest() != node);
+        self.fed.retain(|(_, set), _| set.lowest() != node);
     }
 
     /// Forgets every id of `key`, which is not in use.
     pub fn drop_key(&mut self, key: KeyId) {
         self.stocks.retain(|(k, ..), _| *k != key);
+        self.fed.retain(|(k, _), _| *k != key);
     }
 
     /// Forgets every id of an epoch of a key, whose presignatures the signers no longer honour.
@@ -198,6 +213,19 @@ mod tests {
         assert!(!leases.should_ask(TimeMs(500), &stock, 4, 100));
         leases.drop_batch(&stock, BatchHash([1; 32]));
         assert_eq!(leases.of_key(KEY), 0);
+    }
+
+    #[test]
+    fn a_set_is_fed_while_ids_come_and_until_a_node_of_it_is_gone() {
+        let stock = stock(0, &[1, 2]);
+        let mut leases = Leases::default();
+        leases.add(TimeMs(0), &stock, Vec::new(), 8);
+        assert!(!leases.is_fed(TimeMs(0), &stock, 100));
+        leases.add(TimeMs(0), &stock, vec![id(1, 0)], 8);
+        assert!(leases.is_fed(TimeMs(99), &stock, 100));
+        assert!(!leases.is_fed(TimeMs(100), &stock, 100));
+        leases.drop_node(NodeIndex::new(2).unwrap());
+        assert!(!leases.is_fed(TimeMs(0), &stock, 100));
     }
 
     #[test]

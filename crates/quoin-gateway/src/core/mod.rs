@@ -175,7 +175,8 @@ impl Gateway {
     }
 
     fn on_tick(&mut self, now: TimeMs, effects: &mut Vec<Effect>) {
-        for id in self.flights_by_arrival(|_| true) {
+        let timeout_ms = self.config.attempt_timeout_ms;
+        for id in self.flights_by_arrival(|f| f.is_due(now, timeout_ms)) {
             self.move_on(now, id, effects, |gateway, flight, effects| {
                 gateway.check_time(now, flight, effects)
             });

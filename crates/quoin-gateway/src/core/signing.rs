@@ -263,8 +263,13 @@ impl Gateway {
                 let message = "no node knows this key";
                 Some(Outcome::Failed(Failure::caller("stamp.key", message)))
             }
-            Stage::AwaitingLease((.., set), since) if now.since(*since) >= timeout_ms => {
-                flight.avoided.insert(set.lowest());
+            // A set that is short of presignatures is waited for: others would cost the nodes as
+            // much, and filling them would leave even less for this one.
+            Stage::AwaitingLease(stock, since)
+                if now.since(*since) >= timeout_ms
+                    && !self.leases.is_fed(now, stock, timeout_ms) =>
+            {
+                flight.avoided.insert(stock.2.lowest());
                 self.step(now, flight, effects)
             }
             Stage::AwaitingLease(stock, _) => {

@@ -76,7 +76,7 @@ fn requests_go_on_with_the_old_epoch_until_the_new_one_is_lent() {
 #[test]
 fn while_the_old_epoch_is_plenty_its_lender_is_only_probed() {
     let mut world = World::new(3, 2);
-    world.grant(&[1, 2], 64);
+    world.grant(&[1, 2], Config::default().lease_want);
     show(&mut world, 1, epoch(1, &[1, 2, 3], 2), &[1, 2, 3]);
     world.sent.clear();
     for _ in 0..100 {

@@ -302,6 +302,36 @@ fn a_lender_that_was_away_has_taken_its_ids_back() {
 }
 
 #[test]
+fn a_set_that_is_short_of_presignatures_is_waited_for_while_it_lends_any() {
+    let mut world = World::new(3, 2);
+    for id in 1..=3 {
+        world.sign(u64::from(id), id, "hello");
+    }
+    // Fewer than are needed, but some within every attempt's time.
+    for _ in 0..2 {
+        world.pass(1_000);
+        world.grant(&[1, 2], 1);
+        let requests = world.requests();
+        assert_eq!(asked(&requests), [1, 2]);
+        world.answer_all(&requests);
+    }
+    world.pass(1_000);
+    assert!(
+        world
+            .sent_to(2)
+            .iter()
+            .all(|f| !matches!(f, Frame::LeaseRequest(_)))
+    );
+    world.pass(1_000);
+    let leases = world.sent_to(2);
+    let turned = |f: &Frame| matches!(f, Frame::LeaseRequest(l) if l.set == set(&[2, 3]));
+    assert!(
+        leases.iter().any(turned),
+        "it has lent nothing for too long"
+    );
+}
+
+#[test]
 fn keys_made_through_another_gateway_are_learnt() {
     let mut world = World::new(3, 2);
     world.pass(59_999);

@@ -166,6 +166,7 @@ impl KeyEntry {
         let mut gone = BTreeSet::from_iter(std::mem::take(&mut self.erased));
         gone.extend(self.retiring.drain(..).map(|r| r.epoch.number()));
         gone.extend(self.next.take().map(|p| p.public().epoch));
+        gone.extend(self.kept.drain(..).map(|p| p.public().epoch));
         if let Some(current) = &mut self.current {
             current.share = None;
             gone.insert(current.number());

@@ -4,7 +4,7 @@
 //! and joins only when the proposal is the same. Nothing of a batch is ever written but its
 //! faults; whatever ends a batch early costs nothing but the work.
 
-use super::config::{BATCHES_PER_PEER_MAX, PoolSizes, SESSION_MS_MAX};
+use super::config::{BATCHES_PER_PEER_MAX, PoolSizes, REFUSED_BATCH_MS, SESSION_MS_MAX};
 use super::job::Presignatures;
 use super::pool::PoolId;
 use super::{Continuation, Effect, Job, JobId, JobResult, Node, Peer, Ticket, Turn};
@@ -30,6 +30,16 @@ const EARLY_BYTES_MAX: usize = 64 * 1024;
 /// Epochs that presignatures are made for, by threshold and other holders.
 type ToFill = BTreeMap<(u8, Vec<NodeIndex>), Vec<(KeyId, ShareEpoch, Scheme)>>;
 
+/// How much a pool needs a batch, the neediest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Need {
+    /// No gateway draws on it.
+    spare: bool,
+    /// A batch for it is under way.
+    served: bool,
+    free: usize,
+}
+
 struct Batch {
     header: BatchHeader,
     waiting: Option<Box<dyn Round<Presignatures>>>,
@@ -49,6 +59,8 @@ pub(super) struct Batches {
     early: Vec<(TimeMs, BatchId, NodeIndex, RoundMessage)>,
     /// The highest batch seen of each proposer: a batch id is honoured once.
     high_water: BTreeMap<Boot, u64>,
+    /// Pools whose last batch a signer refused or dropped, and when.
+    refused: Vec<(PoolId, TimeMs)>,
 }
 
 impl Batches {
@@ -74,6 +86,18 @@ impl Batches {
         self.running.values().any(|b| pool_of(&b.header) == *pool)
     }
 
+    /// Whether a batch for the pool was refused a moment ago.
+    fn was_refused(&self, pool: &PoolId, now: TimeMs) -> bool {
+        let of = |(id, at): &(PoolId, TimeMs)| id == pool && now.since(*at) < REFUSED_BATCH_MS;
+        self.refused.iter().any(of)
+    }
+
+    fn note_refused(&mut self, pool: PoolId, now: TimeMs) {
+        self.refused
+            .retain(|(id, at)| *id != pool && now.since(*at) < REFUSED_BATCH_MS);
+        self.refused.push((pool, now));
+    }
+
     /// The batches under way of an epoch of a key.
     fn of(&self, key: KeyId, epoch: ShareEpoch) -> Vec<BatchId> {
         let running = self.running.iter();
@@ -85,12 +109,13 @@ impl Batches {
 }
 
 impl Node {
-    /// Starts a batch for the emptiest pool that this node proposes for.
+    /// Starts a batch for the pool that needs it most: the emptiest of those that gateways draw on,
+    /// and only while all of these have enough the emptiest of the others.
     pub(super) fn fill_pools(&mut self, turn: &mut Turn<'_>) {
         if self.unavailable(turn.now).is_some() {
             return;
         }
-        let mut emptiest: Option<(usize, PoolId, u16)> = None;
+        let mut neediest: Option<(Need, PoolId, u16)> = None;
         for ((threshold, others), epochs) in self.to_fill(turn.now) {
             let sets = combinations(&others, usize::from(threshold).saturating_sub(1));
             let me = self.me();
@@ -101,17 +126,37 @@ impl Node {
                 for (key, epoch, scheme) in &epochs {
                     let sizes = self.pool_sizes(*scheme);
                     let pool = (*key, *epoch, set.clone());
-                    let free = self.pools.free(&pool);
-                    let better = emptiest.as_ref().is_none_or(|(least, ..)| free < *least);
-                    if free < sizes.low && better && !self.batches.serve(&pool) {
-                        emptiest = Some((free, pool, sizes.batch));
+                    let need = self.need_of(&pool, sizes, turn.now);
+                    if need.is_some_and(|n| neediest.as_ref().is_none_or(|(most, ..)| n < *most)) {
+                        neediest = need.map(|n| (n, pool, sizes.batch));
                     }
                 }
             }
         }
-        if let Some((_, pool, size)) = emptiest {
+        if let Some((_, pool, size)) = neediest
+            && !self.batches.serve(&pool)
+        {
             self.propose(turn, pool, size);
         }
+    }
+
+    /// How much a pool needs a batch; none when it has enough.
+    fn need_of(&self, pool: &PoolId, sizes: PoolSizes, now: TimeMs) -> Option<Need> {
+        let (key, _, set) = pool;
+        let spare = !self.pools.is_wanted(*key, set, now);
+        let enough = match spare {
+            true => sizes.low.min(usize::from(sizes.batch)),
+            false => sizes.low,
+        };
+        let free = self.pools.free(pool);
+        let served = self.batches.serve(pool);
+        // A pool that is being filled still comes before those that are there in case.
+        let due = free < enough && !self.batches.was_refused(pool, now) && !(spare && served);
+        due.then_some(Need {
+            spare,
+            served,
+            free,
+        })
     }
 
     /// The epochs in use that this node makes presignatures for, by their threshold and the other
@@ -279,6 +324,10 @@ impl Node {
         let ours = self.batch_header(pool_of(&header), id, header.size, turn.now);
         if allowed && ours.as_ref() == Some(&header) {
             self.begin_batch(turn, header);
+        } else {
+            // Said at once, or the proposer would wait for a message that never comes.
+            let refused = Frame::SessionAborted(SessionId::Batch(id));
+            self.send(turn, Peer::Node(from), refused);
         }
     }
 
@@ -365,6 +414,7 @@ impl Node {
                     self.pools
                         .add(pool_of(&batch.header), presignatures, turn.now);
                 }
+                self.fill_pools(turn);
             }
             JobResult::BatchStarted(Err(abort)) | JobResult::BatchAdvanced(Err(abort)) => {
                 self.fail_batch(turn, id, &abort);
@@ -420,20 +470,32 @@ impl Node {
         }
     }
 
-    pub(super) fn on_session_aborted(&mut self, from: NodeIndex, session: SessionId) {
-        match session {
-            SessionId::Batch(id) => {
-                if self
-                    .batches
-                    .running
-                    .get(&id)
-                    .is_some_and(|b| b.header.set.contains(from))
-                {
-                    self.batches.running.remove(&id);
-                }
-            }
-            SessionId::Ceremony(id) => self.drop_ceremony(id),
+    pub(super) fn on_session_aborted(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: NodeIndex,
+        session: SessionId,
+    ) {
+        let id = match session {
+            SessionId::Batch(id) => id,
+            SessionId::Ceremony(id) => return self.drop_ceremony(id),
+        };
+        let running = self.batches.running.get(&id);
+        if !running.is_some_and(|b| b.header.set.contains(from)) {
+            return;
         }
+        let Some(batch) = self.batches.running.remove(&id) else {
+            return;
+        };
+        if id.proposer != self.boot {
+            return;
+        }
+        // The other signers may wait for the one that refused, and only the proposer's word comes
+        // to them after its proposal.
+        for node in batch.header.set.others(self.me()).filter(|n| *n != from) {
+            self.send(turn, Peer::Node(node), Frame::SessionAborted(session));
+        }
+        self.batches.note_refused(pool_of(&batch.header), turn.now);
     }
 
     /// Drops every unfinished batch with a peer.

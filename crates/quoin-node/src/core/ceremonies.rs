@@ -4,8 +4,7 @@
 //! the erasure of what was before, is in `handover`. A succession that nobody asked for, because
 //! the shares are old, is in `rotation`.
 
-use super::config::{EARLY_MESSAGES_MAX, SESSION_MS_MAX};
-use super::keys::KeyEntry;
+use super::config::{EARLY_MESSAGES_MAX, KEPT_REFRESH_MAX, SESSION_MS_MAX};
 use super::{Continuation, Effect, Job, JobId, JobResult, Node, Peer, Turn};
 use quoin_api::frame::SessionFrame;
 use quoin_api::{Frame, SessionId};
@@ -140,7 +139,10 @@ impl Node {
 
     /// Whether a key has the name, or may come to have it: stored, being made, or permitted.
     pub(super) fn name_is_taken(&self, name: &KeyName) -> bool {
-        let stored = self.keys.values().filter_map(KeyEntry::public);
+        // A first record that was given up leaves its name to another key.
+        let stored = self.keys.iter();
+        let stored = stored.filter(|(key, e)| e.current.is_some() || !self.is_spent(**key));
+        let stored = stored.filter_map(|(_, entry)| entry.public());
         let stored = stored.map(|public| &public.name);
         let running = self.ceremonies.running.values().map(|c| &c.name);
         let permitted = self.ceremonies.permitted.values();
@@ -175,7 +177,10 @@ impl Node {
     ) {
         let key = key_id(self.cluster, RequestId(ceremony.0));
         // A key id that this node has stored a record for is not made again.
-        if self.ceremonies.running.contains_key(&ceremony) || self.keys.contains_key(&key) {
+        if self.ceremonies.running.contains_key(&ceremony)
+            || self.keys.contains_key(&key)
+            || self.is_spent(key)
+        {
             return;
         }
         let Some(boots) = self.all_boots() else {
@@ -227,6 +232,9 @@ impl Node {
             KeyChange::Refresh if current.share.is_none() => {
                 Some("this node has lost its share of the key: reshare it without this node")
             }
+            KeyChange::Refresh if entry.kept.len() >= KEPT_REFRESH_MAX => Some(
+                "too many records of the key were given up: reshare it without the node at fault",
+            ),
             KeyChange::Refresh | KeyChange::Reshare { .. } if !entry.may_succeed() => {
                 Some("the key is out of use, or too many of its old epochs wait for their erasure")
             }
@@ -265,11 +273,16 @@ impl Node {
         let (Some(boots), Some(current)) = (self.all_boots(), current) else {
             return;
         };
+        // Without the charter that the record names nobody can say who its holders were.
+        let Some(dealt) = self.rosters.get(&current.public().charter) else {
+            return;
+        };
         let params = SuccessionParams {
             cluster: self.cluster,
             charter: self.constitution.charter().number,
             ceremony,
             boots,
+            holders: dealt.nodes.iter().map(|(n, c)| (*n, c.id())).collect(),
             base: current.public().clone(),
             how,
         };

@@ -3,7 +3,8 @@
 /// How many presignatures a node keeps ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolSizes {
-    /// Below this many free presignatures of a key and signer set, a new batch is made.
+    /// Below this many free presignatures of a key and signer set that gateways draw on, a new
+    /// batch is made. A set that none has drawn on lately has one batch at most.
     pub low: usize,
     /// How many one batch makes.
     pub batch: u16,
@@ -32,10 +33,13 @@ impl Default for NodeConfig {
     fn default() -> Self {
         Self {
             build: format!("quoin {}", env!("CARGO_PKG_VERSION")),
-            // A batch of 64 is the smallest that the ECDSA engine makes; it takes under a second.
+            // What is free when the shares move must last until as much of the new epoch is made:
+            // two seconds at 200 signatures each second, for 3-of-5 on two busy cores. The base
+            // transfers of a batch cost the same in any size; one of 128 spreads them well, and its
+            // first presignature is there in a quarter of a second.
             ecdsa_pool: PoolSizes {
-                low: 192,
-                batch: 64,
+                low: 512,
+                batch: 128,
                 reserve: 16,
             },
             schnorr_pool: PoolSizes {
@@ -63,6 +67,11 @@ pub const WITNESS_MS: u64 = 2_000;
 /// At most this many unfinished batches for each pair of nodes: concurrency would multiply the
 /// tries that a cheat has before its first strike is written (construction, section 14.3).
 pub const BATCHES_PER_PEER_MAX: usize = 2;
+/// How long a proposer lets a pool be after a signer has refused or dropped its batch: as a rule one
+/// of them has a charter or an epoch that the other gets in a moment.
+pub const REFUSED_BATCH_MS: u64 = 200;
+/// For how long after a gateway's last lease the pool of a set is kept full.
+pub const WANTED_MS: u64 = 10 * 60 * 1000;
 /// How long a presignature may stay unused before it is thrown away.
 pub const PRESIGNATURE_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 /// Quarantine after a strike (construction, section 14.3).
@@ -87,6 +96,12 @@ pub const OVERLAP_MS: u64 = 60_000;
 /// The most old epochs of one key whose shares wait for their erasure. More would pile up only
 /// while a holder is lost for good, and the first reshare without it lets all of them go.
 pub const RETIRING_MAX: usize = 4;
+/// The most records of one key that were given up after they were stored, and are kept with their
+/// shares (decision 0009). Each costs a whole ceremony in which a corrupt node took part.
+pub const KEPT_MAX: usize = 16;
+/// From so many kept records on, a key is not refreshed but only reshared: the rest of the room is
+/// for the reshare that people ask for, without the node at fault.
+pub const KEPT_REFRESH_MAX: usize = 8;
 /// After how long shares are refreshed, unless the node is told otherwise.
 pub const REFRESH_INTERVAL_MS: u64 = 24 * 60 * 60 * 1000;
 /// How often the lowest-index holder proposes a refresh that is due and did not come about.

@@ -12,13 +12,17 @@
 //!
 //! So a certificate proves n durable shares, and at every moment some epoch has t usable ones. A
 //! node has at most one pending record of a key; another one takes its place only when the first
-//! can never be certified: a node that would have to endorse it has sworn not to
-//! (`CeremonyAbandoned`), or the charter in force no longer names one of its holders.
+//! is not expected to be certified: a node that would have to endorse it has sworn not to
+//! (`CeremonyAbandoned`), or the charter in force no longer names one of its holders. A corrupt node
+//! may endorse it after all. So a record that this node has endorsed is *kept* with its share until
+//! all holders have a later epoch, and comes into use if its certificate appears before
+//! (`docs/decisions/0009`).
 //! A node that waits reminds the others, and each of them hands on every endorsement that it has.
 
 use super::config::{ABANDONED_MAX, HELD_REMINDER_MS};
 use super::keys::{Epoch, KeyEntry, Pending, overlap_end, share_label};
 use super::record::KeyRecord;
+use super::requests::rejected;
 use super::{Alarm, Continuation, Effect, Node, Peer, Record, Turn};
 use quoin_api::Frame;
 use quoin_api::epochs::{CeremonyAbandoned, EpochHeld};
@@ -28,7 +32,8 @@ use quoin_api::frame::{
 use quoin_core::cbor::{self, Version};
 use quoin_core::statement::Endorsement;
 use quoin_core::{
-    Certificate, KeyId, KeyState, NodeIndex, RequestId, ShareEpoch, Signed, Statement, TimeMs,
+    CeremonyId, Certificate, KeyId, KeyState, NodeIndex, Rejection, RequestId, ShareEpoch, Signed,
+    Statement, TimeMs,
 };
 use quoin_protocol::combine::{KeyPublic, verify_certificate};
 use quoin_protocol::dkg::{Generated, verify_succession};
@@ -42,6 +47,12 @@ const PREPARED_REMINDER_MS: u64 = 1_000;
 pub(super) struct Handovers {
     /// Records that this node has sworn never to endorse, with the signed statements.
     abandoned: BTreeMap<[u8; 32], Vec<u8>>,
+    /// Records that were given up here because another node has sworn the same; who, and its
+    /// statement. Each costs a ceremony, and it goes with the kept share.
+    sworn: BTreeMap<[u8; 32], (NodeIndex, Vec<u8>)>,
+    /// Ids for which somebody has sworn never to endorse a first record: a second ceremony could
+    /// give them a second record, so they are never made again.
+    spent: BTreeSet<KeyId>,
     prepared_reminded: Option<TimeMs>,
     held_reminded: Option<TimeMs>,
 }
@@ -72,8 +83,17 @@ impl Node {
         KeysFrame { certificates }
     }
 
-    /// Whether a pending record can never be certified any more, because the charter in force does
-    /// not name one of its holders.
+    /// Whether a key id has a first record that was given up, here or by word of another node.
+    pub(super) fn is_spent(&self, key: KeyId) -> bool {
+        let given_up = |e: &KeyEntry| {
+            let pending = e.next.as_ref();
+            e.current.is_none() && pending.is_none_or(|n| self.is_superseded(n))
+        };
+        self.handovers.spent.contains(&key) || self.keys.get(&key).is_some_and(given_up)
+    }
+
+    /// Whether a pending record will hardly be certified any more, because the charter in force does
+    /// not name one of its holders: the identities that the shares were dealt to.
     pub(super) fn is_superseded(&self, pending: &Pending) -> bool {
         let public = pending.public();
         !pending.certified && self.live_holders(public).len() < public.public_shares.len()
@@ -86,8 +106,12 @@ impl Node {
             return false;
         }
         let Some(entry) = self.keys.get(&public.key) else {
-            return public.epoch == ShareEpoch::default() && public.previous.is_none();
+            let first = public.epoch == ShareEpoch::default() && public.previous.is_none();
+            return first && !self.handovers.spent.contains(&public.key);
         };
+        if entry.is_being_certified() {
+            return false;
+        }
         let free = entry.next.as_ref().is_none_or(|n| self.is_superseded(n));
         let current = entry.current.as_ref();
         free && entry.may_succeed()
@@ -100,7 +124,7 @@ impl Node {
         if public.charter != self.constitution.number() || !self.may_store(public) {
             return;
         }
-        let (key, label) = (public.key, share_label(public.key, public.epoch));
+        let (key, label) = (public.key, share_label(public));
         let record = KeyRecord {
             key,
             public: Opaque(cbor::encode(public)),
@@ -110,7 +134,10 @@ impl Node {
         let pending = Pending::new(public.clone(), Some(generated.share));
         let hash = pending.hash;
         match self.keys.get_mut(&key) {
-            Some(entry) => entry.next = Some(pending),
+            Some(entry) => {
+                entry.keep_next();
+                entry.next = Some(pending);
+            }
             None => {
                 self.keys.insert(key, KeyEntry::born(pending));
             }
@@ -125,7 +152,7 @@ impl Node {
         }
         self.endorse(key, hash);
         self.send_prepared(turn, key, None, true);
-        self.activate_if_endorsed(turn, key);
+        self.activate_if_endorsed(turn, key, hash);
     }
 
     /// Signs the record of a pending epoch whose share is durable.
@@ -183,10 +210,15 @@ impl Node {
         if next.is_some_and(|n| n.hash == frame.record) {
             let ready = next.is_some_and(|n| n.endorsed);
             self.take_endorsements(frame);
-            self.activate_if_endorsed(turn, frame.key);
+            self.activate_if_endorsed(turn, frame.key, frame.record);
             if frame.wants_reply && ready {
                 self.send_prepared(turn, frame.key, Some(from), false);
             }
+        } else if entry.is_some_and(|e| e.stored(frame.record).is_some()) {
+            self.on_prepared_kept(turn, from, frame);
+        } else if entry.is_some_and(|e| e.state == KeyState::Destroyed) {
+            // This node may have endorsed the record before it erased all shares of the key, so it
+            // cannot swear that it never will.
         } else if let Some(current) = current.filter(|c| c.hash == frame.record) {
             // The sender lacks what this node has: a whole certificate.
             if frame.wants_reply {
@@ -204,9 +236,26 @@ impl Node {
         }
     }
 
+    /// Another node still waits for a record that this one has given up: it hears why. If all have
+    /// endorsed it after all, it comes into use.
+    fn on_prepared_kept(&mut self, turn: &mut Turn<'_>, from: NodeIndex, frame: &PreparedFrame) {
+        self.take_endorsements(frame);
+        self.activate_if_endorsed(turn, frame.key, frame.record);
+        if !frame.wants_reply {
+            return;
+        }
+        if let Some((_, oath)) = self.handovers.sworn.get(&frame.record) {
+            let oath = Frame::CeremonyAbandoned(oath.clone());
+            self.send_after_all(turn, Peer::Node(from), oath);
+        }
+        let keys = self.list_key(frame.key, turn.now);
+        self.send(turn, Peer::Node(from), Frame::Keys(keys));
+    }
+
     fn take_endorsements(&mut self, frame: &PreparedFrame) {
         let me = self.identity.public().id();
-        let pending = self.keys.get_mut(&frame.key).and_then(|e| e.next.as_mut());
+        let entry = self.keys.get_mut(&frame.key);
+        let pending = entry.and_then(|e| e.stored_mut(frame.record));
         let Some(pending) = pending.filter(|p| !p.certified) else {
             return;
         };
@@ -230,10 +279,19 @@ impl Node {
         }
     }
 
-    /// Brings a pending epoch into use once its certificate is whole and durable.
-    fn activate_if_endorsed(&mut self, turn: &mut Turn<'_>, key: KeyId) {
-        let pending = self.keys.get(&key).and_then(|e| e.next.as_ref());
-        let Some(pending) = pending.filter(|p| p.endorsed && !p.certified) else {
+    /// Brings a stored epoch into use once its certificate is whole and durable.
+    fn activate_if_endorsed(&mut self, turn: &mut Turn<'_>, key: KeyId, hash: [u8; 32]) {
+        let Some(entry) = self.keys.get(&key) else {
+            return;
+        };
+        let pending = entry.stored(hash).filter(|p| p.endorsed && !p.certified);
+        let outranks = |p: &&Pending| {
+            entry
+                .current
+                .as_ref()
+                .is_none_or(|c| p.public().outranks(c.public()))
+        };
+        let Some(pending) = pending.filter(outranks) else {
             return;
         };
         let mut certificate = Certificate::unsigned(pending.public().clone());
@@ -243,7 +301,7 @@ impl Node {
         self.certify(turn, key, certificate);
     }
 
-    /// Writes the whole certificate of the pending epoch; it is in use once that is durable.
+    /// Writes the whole certificate of a stored epoch; it is in use once that is durable.
     fn certify(&mut self, turn: &mut Turn<'_>, key: KeyId, certificate: Certificate<KeyPublic>) {
         let Some(roster) = self.rosters.get(&certificate.unverified().charter) else {
             return;
@@ -251,11 +309,16 @@ impl Node {
         if verify_certificate(&certificate, &roster.nodes).is_err() {
             return;
         }
-        let pending = self.keys.get_mut(&key).and_then(|e| e.next.as_mut());
-        let Some(pending) = pending.filter(|p| *p.public() == *certificate.unverified()) else {
+        let hash = certificate.unverified().shares_hash();
+        let pending = self.keys.get_mut(&key).and_then(|e| e.stored_mut(hash));
+        let Some(pending) = pending.filter(|p| !p.certified) else {
             return;
         };
-        let hash = pending.hash;
+        // All holders have endorsed it, so who has sworn not to has lied. The record is good.
+        if let Some((liar, _)) = self.handovers.sworn.remove(&hash) {
+            let alarm = Alarm::Equivocated(liar);
+            turn.effects.push(Effect::Alarm(alarm));
+        }
         let record = Record::KeyActive {
             key,
             certificate: Opaque(certificate.to_bytes()),
@@ -271,10 +334,17 @@ impl Node {
         let Some(entry) = self.keys.get_mut(&key) else {
             return;
         };
-        let Some(pending) = entry.next.take_if(|p| p.certified && p.hash == hash) else {
+        if entry.stored(hash).is_none_or(|p| !p.certified) {
+            return;
+        }
+        let Some(pending) = entry.take_stored(hash) else {
             return;
         };
         let epoch = Epoch::new(pending.certificate, pending.share);
+        self.drop_rival(turn, epoch.public());
+        let Some(entry) = self.keys.get_mut(&key) else {
+            return;
+        };
         let ceremony = epoch.public().ceremony;
         let reply = Reply::CeremonyDone(epoch.certificate.to_bytes());
         entry.succeed(epoch, turn.now, overlap_end(turn.now));
@@ -297,8 +367,27 @@ impl Node {
         self.fill_pools(turn);
     }
 
+    /// Before a certified record takes the place of another of its number: presignatures are named
+    /// by the number, so those of the one that goes are dropped at once.
+    fn drop_rival(&mut self, turn: &mut Turn<'_>, public: &KeyPublic) {
+        let (key, epoch) = (public.key, public.epoch);
+        let current = self.keys.get(&key).and_then(|e| e.current.as_ref());
+        if current.is_some_and(|c| c.number() == epoch && public.outranks(c.public())) {
+            self.pools.drop_epoch(key, epoch);
+            self.drop_batches_of(turn, key, epoch);
+        }
+    }
+
     /// Epochs whose shares the journal holds are endorsed again after a restart: the same records.
     pub(super) fn restore_prepared(&mut self) {
+        for pending in self.keys.values_mut().flat_map(|e| &mut e.kept) {
+            // Those that were endorsed when they were given up.
+            if pending.endorsed {
+                let payload = pending.certificate.payload();
+                let own = Endorsement::detached(KeyPublic::TAG, payload, &self.identity);
+                pending.certificate.add(own);
+            }
+        }
         let pending = self.keys.iter();
         let pending = pending.filter_map(|(key, e)| e.next.as_ref().map(|n| (*key, n.hash)));
         for (key, hash) in pending.collect::<Vec<_>>() {
@@ -398,6 +487,12 @@ impl Node {
     pub(super) fn on_held(&mut self, turn: &mut Turn<'_>, from: NodeIndex, frame: &HeldFrame) {
         let current = self.keys.get(&frame.key).and_then(|e| e.current.as_ref());
         let number = current.map(Epoch::number);
+        if current.is_some_and(|c| self.is_of_rival(c, frame)) {
+            // Two certificates have one number. Whoever lacks one hears of it, and all choose alike.
+            self.send(turn, Peer::Node(from), Frame::KeysRequest);
+            let keys = self.list_key(frame.key, turn.now);
+            return self.send(turn, Peer::Node(from), Frame::Keys(keys));
+        }
         if number.is_none_or(|n| n < frame.epoch) {
             // The sender is ahead: its certificate, or its endorsements, are what this node lacks.
             let pending = self.keys.get(&frame.key).and_then(|e| e.next.as_ref());
@@ -415,6 +510,14 @@ impl Node {
             let keys = self.list_key(frame.key, turn.now);
             self.send(turn, Peer::Node(from), Frame::Keys(keys));
         }
+    }
+
+    /// Whether the statements are of another record than this node's, with the same number.
+    fn is_of_rival(&self, current: &Epoch, frame: &HeldFrame) -> bool {
+        let first = frame.statements.first();
+        let first = first.and_then(|bytes| Signed::<EpochHeld>::from_bytes(&bytes.0).ok());
+        current.number() == frame.epoch
+            && first.is_some_and(|s| s.unverified().record != current.hash)
     }
 
     fn take_held(&mut self, turn: &mut Turn<'_>, key: KeyId, bytes: &[u8]) -> Option<()> {
@@ -443,7 +546,8 @@ impl Node {
     /// Lets go of old epochs: of their presignatures once the overlap is over, of their shares once
     /// all holders have the new ones.
     pub(super) fn retire_epochs(&mut self, turn: &mut Turn<'_>) {
-        let with_old = self.keys.iter().filter(|(_, e)| !e.retiring.is_empty());
+        let old = |e: &KeyEntry| !e.retiring.is_empty() || !e.kept.is_empty();
+        let with_old = self.keys.iter().filter(|(_, e)| old(e));
         for key in with_old.map(|(key, _)| *key).collect::<Vec<_>>() {
             let Some(entry) = self.keys.get(&key) else {
                 continue;
@@ -452,6 +556,9 @@ impl Node {
             let over = over.filter(|r| turn.now >= r.honoured_until);
             let over: Vec<ShareEpoch> = over.map(|r| r.epoch.number()).collect();
             let all_over = over.len() == entry.retiring.len();
+            let number = entry.current.as_ref().map(Epoch::number);
+            // Of a record that was outranked by another of its number, the pool is the other's.
+            let over: Vec<_> = over.into_iter().filter(|e| Some(*e) != number).collect();
             let held = self.is_held_by_all(entry);
             for epoch in over {
                 self.pools.drop_epoch(key, epoch);
@@ -463,22 +570,30 @@ impl Node {
         }
     }
 
-    /// Erases the shares of all old epochs of a key: every holder has the new one durably.
+    /// Erases the shares of all old epochs of a key, certified ones and kept ones: every holder has
+    /// a later one durably. What has the number of the epoch in use is not older than it: its
+    /// certificate may yet appear, and outrank the other's.
     fn erase_retiring(&mut self, turn: &mut Turn<'_>, key: KeyId) {
         let Some(entry) = self.keys.get_mut(&key) else {
             return;
         };
-        for old in std::mem::take(&mut entry.retiring) {
-            let epoch = old.epoch.number();
-            if old.epoch.share.is_none() {
-                continue;
-            }
-            let Some(entry) = self.keys.get_mut(&key) else {
-                return;
-            };
-            entry.erased.push(epoch);
-            let record = Record::EpochErased { key, epoch };
-            self.persist_erasing(turn, record, vec![share_label(key, epoch)]);
+        if entry.is_being_certified() {
+            return;
+        }
+        let (retired, given_up) = entry.take_old();
+        let mut labels: BTreeMap<ShareEpoch, Vec<String>> = BTreeMap::new();
+        let retired = retired.iter().map(|r| (r.epoch.public(), &r.epoch.share));
+        let kept = given_up.iter().map(|p| (p.public(), &p.share));
+        for (public, _) in retired.chain(kept).filter(|(_, share)| share.is_some()) {
+            let of_number = labels.entry(public.epoch).or_default();
+            of_number.push(share_label(public));
+        }
+        entry.erased.extend(labels.keys());
+        for pending in &given_up {
+            self.handovers.sworn.remove(&pending.hash);
+        }
+        for (epoch, labels) in labels {
+            self.persist_erasing(turn, Record::EpochErased { key, epoch }, labels);
         }
     }
 
@@ -500,6 +615,9 @@ impl Node {
             boot: self.boot,
             record: frame.record,
         };
+        if frame.epoch == ShareEpoch::default() {
+            self.handovers.spent.insert(frame.key);
+        }
         let bytes = Signed::sign(statement, &self.identity).to_bytes();
         self.handovers.abandoned.insert(frame.record, bytes.clone());
         let ticket = self.persist(turn, Record::Abandoned(Opaque(bytes.clone())));
@@ -509,7 +627,9 @@ impl Node {
         }
     }
 
-    /// Drops a pending epoch that a node has sworn never to endorse, whoever says so.
+    /// Gives up a pending epoch that a node has sworn never to endorse, whoever says so. If this node
+    /// has endorsed it, the oath proves nothing about what the other endorses later, so the share is
+    /// kept; if not, no certificate of it can ever be whole.
     pub(super) fn on_abandoned(&mut self, turn: &mut Turn<'_>, bytes: &[u8]) -> Option<()> {
         let signed = Signed::<CeremonyAbandoned>::from_bytes(bytes).ok()?;
         let (key, by) = (signed.unverified().key, signed.unverified().boot.node);
@@ -529,10 +649,19 @@ impl Node {
             turn.effects.push(Effect::Alarm(Alarm::Equivocated(by)));
             return None;
         }
-        let label = share_label(key, public.epoch);
-        self.drop_pending(key);
-        let record = Record::Abandoned(Opaque(bytes.to_vec()));
-        let ticket = self.persist_erasing(turn, record, vec![label]);
+        let (label, ceremony) = (share_label(public), public.ceremony);
+        let first = self.keys.get(&key)?.current.is_none();
+        let oath = Opaque(bytes.to_vec());
+        let ticket = if pending.endorsed {
+            self.give_up(key, by, bytes.to_vec());
+            self.persist(turn, Record::AbandonedKept(oath))
+        } else {
+            self.drop_pending(key);
+            self.persist_erasing(turn, Record::Abandoned(oath), vec![label])
+        };
+        if first {
+            self.tell_birth_failed(ticket, ceremony);
+        }
         for node in self.peers.connected_nodes() {
             let told = Frame::CeremonyAbandoned(bytes.to_vec());
             self.after(ticket, Continuation::Send(Peer::Node(node), told));
@@ -540,14 +669,51 @@ impl Node {
         Some(())
     }
 
-    /// Forgets the pending epoch of a key, and a key that has no other.
+    /// Who asked for the key hears that this request makes none.
+    fn tell_birth_failed(&mut self, ticket: super::Ticket, ceremony: CeremonyId) {
+        for (peer, attempt) in self.ceremonies.take_askers(ceremony) {
+            let frame = Frame::Reply(ReplyFrame {
+                attempt,
+                request_id: RequestId(ceremony.0),
+                reply: birth_failed(),
+            });
+            self.after(ticket, Continuation::Send(peer, frame));
+        }
+    }
+
+    /// Keeps the pending record of a key with its share, though a node has sworn not to endorse it.
+    fn give_up(&mut self, key: KeyId, by: NodeIndex, oath: Vec<u8>) {
+        let Some(entry) = self.keys.get_mut(&key) else {
+            return;
+        };
+        if let Some(pending) = &mut entry.next {
+            pending.endorsed = true;
+            self.handovers.sworn.insert(pending.hash, (by, oath));
+        }
+        entry.keep_next();
+    }
+
+    /// Forgets the pending epoch of a key. A key that has no other is forgotten, but for its id.
     fn drop_pending(&mut self, key: KeyId) {
         if let Some(entry) = self.keys.get_mut(&key) {
             entry.next = None;
-            if entry.current.is_none() {
+            if entry.current.is_none() && entry.kept.is_empty() {
                 self.keys.remove(&key);
+                self.handovers.spent.insert(key);
             }
         }
+    }
+
+    /// A journaled oath of another node over a record that this node had endorsed.
+    pub(super) fn restore_kept(&mut self, bytes: Vec<u8>) -> Option<()> {
+        let signed = Signed::<CeremonyAbandoned>::from_bytes(&bytes).ok()?;
+        let statement = signed.unverified();
+        let pending = self.keys.get(&statement.key)?.next.as_ref()?;
+        if pending.hash != statement.record {
+            return None;
+        }
+        self.give_up(statement.key, statement.boot.node, bytes.clone());
+        Some(())
     }
 
     /// A journaled oath: this node's own is kept, another's drops what it is about.
@@ -555,6 +721,9 @@ impl Node {
         let signed = Signed::<CeremonyAbandoned>::from_bytes(&bytes).ok()?;
         let statement = signed.unverified();
         if statement.boot.node == self.me() {
+            if statement.epoch == ShareEpoch::default() {
+                self.handovers.spent.insert(statement.key);
+            }
             self.handovers.abandoned.insert(statement.record, bytes);
             return Some(());
         }
@@ -586,25 +755,24 @@ impl Node {
         }
     }
 
-    /// Whether a certificate is of a newer epoch than the one in use, or of an unknown key.
+    /// Whether a certificate outranks the one in use, or is of an unknown key.
     fn is_news(&self, certificate: &Certificate<KeyPublic>) -> bool {
         let public = certificate.unverified();
         let Some(entry) = self.keys.get(&public.key) else {
             return public.cluster == self.cluster;
         };
-        let certified = entry.next.as_ref().is_some_and(|n| n.certified);
         let newer = entry
             .current
             .as_ref()
-            .is_none_or(|c| c.number() < public.epoch && is_same_key(c.public(), public));
-        public.cluster == self.cluster && newer && !certified
+            .is_none_or(|c| public.outranks(c.public()) && is_same_key(c.public(), public));
+        public.cluster == self.cluster && newer && !entry.is_being_certified()
     }
 
     fn learn(&mut self, turn: &mut Turn<'_>, certificate: Certificate<KeyPublic>) {
         let public = certificate.unverified();
         let (key, epoch) = (public.key, public.epoch);
-        let pending = self.keys.get(&key).and_then(|e| e.next.as_ref());
-        if pending.is_some_and(|n| n.endorsed && n.hash == public.shares_hash()) {
+        let entry = self.keys.get(&key);
+        if entry.is_some_and(|e| e.stored(public.shares_hash()).is_some()) {
             return self.certify(turn, key, certificate);
         }
         // Another identity may have held a share at this node's index; then nothing is missing.
@@ -614,6 +782,7 @@ impl Node {
         }
         let record = Record::KeyLearned(Opaque(certificate.to_bytes()));
         self.persist(turn, record);
+        self.drop_rival(turn, certificate.unverified());
         self.adopt_learned(certificate, turn.now);
     }
 
@@ -648,6 +817,13 @@ fn prepared_frame<'a>(
         epoch: public.epoch,
         record,
     })
+}
+
+/// What a request hears whose key id was given up.
+pub(super) fn birth_failed() -> Reply {
+    let message = "a node gave the key of this request up before all had acknowledged it: ask \
+                   again with a new request id";
+    rejected(Rejection::caller("stamp.request_id", message))
 }
 
 /// Whether two records are of one key, whatever their epochs.

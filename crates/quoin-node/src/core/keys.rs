@@ -3,12 +3,11 @@
 //! An epoch comes into being with a stored share (*pending*), into use with the certificate of all
 //! its holders (*current*), and is *retiring* from the moment its successor is in use until all
 //! holders of the successor have said that they hold it. At every moment a node has at most one
-//! pending epoch of a key, so it endorses at most one record for each epoch number.
+//! pending epoch of a key. A pending one that was given up is *kept* with its share, because its
+//! endorsement by this node is out, and the certificate can still be completed (`docs/decisions/0009`).
 
-use super::config::{OVERLAP_MS, RETIRING_MAX};
-use quoin_core::{
-    Certificate, CredentialId, KeyId, KeyState, NodeIndex, ShareEpoch, SignerSet, TimeMs,
-};
+use super::config::{KEPT_MAX, OVERLAP_MS, RETIRING_MAX};
+use quoin_core::{Certificate, CredentialId, KeyState, NodeIndex, ShareEpoch, SignerSet, TimeMs};
 use quoin_protocol::KeyShare;
 use quoin_protocol::combine::KeyPublic;
 use std::collections::BTreeMap;
@@ -100,6 +99,9 @@ pub(crate) struct KeyEntry {
     /// The newest certified epoch; `None` before the first.
     pub(super) current: Option<Epoch>,
     pub(super) next: Option<Pending>,
+    /// Records that were given up for another, with their shares, until a later epoch is held by
+    /// all. Oldest first.
+    pub(super) kept: Vec<Pending>,
     /// Oldest first.
     pub(super) retiring: Vec<Retiring>,
     /// Who holds the certificate of the current epoch durably, by its signed statement; this node
@@ -124,6 +126,7 @@ impl KeyEntry {
         Self {
             current: None,
             next: Some(pending),
+            kept: Vec::new(),
             retiring: Vec::new(),
             held: BTreeMap::new(),
             created: TimeMs(0),
@@ -140,6 +143,7 @@ impl KeyEntry {
         Self {
             current: Some(Epoch::new(certificate, None)),
             next: None,
+            kept: Vec::new(),
             retiring: Vec::new(),
             held: BTreeMap::new(),
             created: at,
@@ -198,8 +202,53 @@ impl KeyEntry {
         epoch.and_then(|e| e.share.clone())
     }
 
-    /// Puts a certified epoch in the place of the current one, which retires.
+    /// The pending or kept record with this hash.
+    pub(super) fn stored(&self, hash: [u8; 32]) -> Option<&Pending> {
+        self.next.iter().chain(&self.kept).find(|p| p.hash == hash)
+    }
+
+    pub(super) fn stored_mut(&mut self, hash: [u8; 32]) -> Option<&mut Pending> {
+        let mut all = self.next.iter_mut().chain(&mut self.kept);
+        all.find(|p| p.hash == hash)
+    }
+
+    /// Takes out the pending or kept record with this hash.
+    pub(super) fn take_stored(&mut self, hash: [u8; 32]) -> Option<Pending> {
+        let kept = self.kept.iter().position(|p| p.hash == hash);
+        match kept {
+            Some(place) => Some(self.kept.remove(place)),
+            None => self.next.take_if(|p| p.hash == hash),
+        }
+    }
+
+    /// Whether the certificate of a stored record is being written.
+    pub(super) fn is_being_certified(&self) -> bool {
+        self.next.iter().chain(&self.kept).any(|p| p.certified)
+    }
+
+    /// Gives the pending record up without giving up its share.
+    pub(super) fn keep_next(&mut self) {
+        self.kept.extend(self.next.take());
+    }
+
+    /// Puts a certified epoch in the place of the current one, which retires; or among the retiring
+    /// ones, when another certified record of its number outranks it.
     pub(super) fn succeed(&mut self, epoch: Epoch, now: TimeMs, honoured_until: TimeMs) {
+        let current = self.current.as_ref();
+        if current.is_some_and(|c| !epoch.public().outranks(c.public())) {
+            return self.retiring.push(Retiring {
+                epoch,
+                honoured_until: now,
+            });
+        }
+        // Presignatures are named by the epoch's number, so of two records of one number only one
+        // is ever honoured.
+        let rival = current.is_some_and(|c| c.number() == epoch.number());
+        let honoured_until = if rival { now } else { honoured_until };
+        let overtaken = |next: &Pending| next.public().epoch <= epoch.number();
+        if self.next.as_ref().is_some_and(overtaken) {
+            self.keep_next();
+        }
         if let Some(old) = self.current.replace(epoch) {
             self.retiring.push(Retiring {
                 epoch: old,
@@ -210,7 +259,6 @@ impl KeyEntry {
             self.state = KeyState::Active;
             self.created = now;
         }
-        self.next = None;
         self.held.clear();
         self.since = now;
         self.overdue = false;
@@ -219,18 +267,35 @@ impl KeyEntry {
     /// Whether there is room for one more epoch: old shares that cannot be erased must not pile up.
     pub(super) fn may_succeed(&self) -> bool {
         let refreshable = matches!(self.state, KeyState::Active | KeyState::Suspended);
-        refreshable && self.retiring.len() < RETIRING_MAX
+        // What is pending now may have to be kept as well.
+        let kept = self.kept.len().saturating_add(self.next.iter().len());
+        refreshable && self.retiring.len() < RETIRING_MAX && kept < KEPT_MAX
+    }
+
+    /// Takes out what is older than the current epoch, once nobody needs it any more.
+    pub(super) fn take_old(&mut self) -> (Vec<Retiring>, Vec<Pending>) {
+        let Some(number) = self.current.as_ref().map(Epoch::number) else {
+            return (Vec::new(), Vec::new());
+        };
+        let retiring = std::mem::take(&mut self.retiring).into_iter();
+        let (old, rivals) = retiring.partition(|r| r.epoch.number() < number);
+        self.retiring = rivals;
+        let kept = std::mem::take(&mut self.kept).into_iter();
+        let (given_up, left) = kept.partition(|p| p.public().epoch < number);
+        self.kept = left;
+        (old, given_up)
     }
 
     /// Under which labels this node's shares of the key are sealed.
     pub(super) fn labels(&self) -> Vec<String> {
         let current = self.current.as_ref().map(|e| (e.public(), &e.share));
-        let next = self.next.as_ref().map(|p| (p.public(), &p.share));
+        let next = self.next.iter().chain(&self.kept);
+        let next = next.map(|p| (p.public(), &p.share));
         let retiring = self.retiring.iter();
         let retiring = retiring.map(|r| (r.epoch.public(), &r.epoch.share));
         let all = retiring.chain(current).chain(next);
         all.filter(|(_, share)| share.is_some())
-            .map(|(public, _)| share_label(public.key, public.epoch))
+            .map(|(public, _)| share_label(public))
             .collect()
     }
 }
@@ -240,7 +305,11 @@ pub(super) fn overlap_end(now: TimeMs) -> TimeMs {
     now.plus(OVERLAP_MS)
 }
 
-/// Under which label a share is sealed.
-pub(crate) fn share_label(key: KeyId, epoch: ShareEpoch) -> String {
-    format!("share/{key}/{}", epoch.0)
+/// Under which label a share is sealed. The record's hash is in it, so that the shares of two
+/// records of one epoch do not overwrite each other.
+#[must_use]
+pub fn share_label(public: &KeyPublic) -> String {
+    let hash = public.shares_hash();
+    let hash: String = hash.iter().take(8).map(|b| format!("{b:02x}")).collect();
+    format!("share/{}/{}/{hash}", public.key, public.epoch.0)
 }

@@ -33,7 +33,7 @@ mod treasury;
 
 pub use config::{NodeConfig, PoolSizes};
 pub use effect::{Alarm, Effect, Event, JobId, Peer, Ticket};
-pub(crate) use keys::share_label;
+pub use keys::share_label;
 pub use job::{Job, JobResult};
 pub use pool::PoolStat;
 pub use record::{
@@ -254,7 +254,9 @@ impl Node {
             (_, Frame::Heartbeat(bytes)) => self.on_heartbeat(turn, &peer, &bytes),
             (_, Frame::Tombstone(bytes)) => self.on_tombstone(turn, &bytes),
             (Peer::Node(from), Frame::Session(session)) => self.on_session(turn, *from, session),
-            (Peer::Node(from), Frame::SessionAborted(id)) => self.on_session_aborted(*from, id),
+            (Peer::Node(from), Frame::SessionAborted(id)) => {
+                self.on_session_aborted(turn, *from, id);
+            }
             (Peer::Node(from), Frame::Prepared(prepared)) => {
                 self.on_prepared(turn, *from, &prepared)
             }

@@ -8,7 +8,7 @@
 //! among the gateways that are connected: neither a flood of orders nor one greedy gateway may
 //! leave a cancel waiting for presigning.
 
-use super::config::{PRESIGNATURE_MS_MAX, TREASURY_PRESIGNATURE_MS_MAX};
+use super::config::{PRESIGNATURE_MS_MAX, TREASURY_PRESIGNATURE_MS_MAX, WANTED_MS};
 use super::treasury::BoundSet;
 use super::{Node, Turn};
 use quoin_api::frame::{LEASE_IDS_MAX, LeaseGrant, LeaseRequest, Reply, SigningHint, Unavailable};
@@ -78,6 +78,8 @@ pub(super) struct Pools {
     gateways: BTreeSet<GatewayId>,
     /// The last boot that each gateway named; it outlives connections.
     boots: BTreeMap<GatewayId, u64>,
+    /// When a gateway asked last for ids of a key and set of signers; a request names no epoch.
+    wanted: BTreeMap<(KeyId, SignerSet), TimeMs>,
     /// What was taken out for a treasury key, and waits for its second round.
     pub(super) bound: BoundSet,
 }
@@ -114,6 +116,18 @@ impl Pools {
         for pool in self.pools.values_mut() {
             pool.slots.retain(|_, slot| slot.is_fresh(now));
         }
+        self.wanted.retain(|_, asked| now.since(*asked) < WANTED_MS);
+    }
+
+    /// Notes that a gateway draws on a set of a key.
+    pub(super) fn want(&mut self, key: KeyId, set: &SignerSet, now: TimeMs) {
+        self.wanted.insert((key, set.clone()), now);
+    }
+
+    /// Whether a gateway has drawn on a set of a key lately: the others are there in case it fails.
+    pub(super) fn is_wanted(&self, key: KeyId, set: &SignerSet, now: TimeMs) -> bool {
+        let asked = self.wanted.get(&(key, set.clone()));
+        asked.is_some_and(|asked| now.since(*asked) < WANTED_MS)
     }
 
     /// Whether the presignature is there.
@@ -211,6 +225,7 @@ impl Pools {
     /// A key is out of use.
     pub(super) fn drop_key(&mut self, key: KeyId) {
         self.pools.retain(|(k, ..), _| *k != key);
+        self.wanted.retain(|(k, _), _| *k != key);
         self.bound.drop_key(key);
     }
 
@@ -256,6 +271,12 @@ impl Node {
         gateway: &GatewayId,
         request: &LeaseRequest,
     ) -> LeaseGrant {
+        let entry = self.keys.get(&request.key);
+        let honoured = entry.map(|e| e.all_honoured(turn.now));
+        // Of sets that no epoch has, whoever asks, nothing is kept.
+        if honoured.is_some_and(|all| all.iter().any(|e| e.admits(&request.set))) {
+            self.pools.want(request.key, &request.set, turn.now);
+        }
         let epoch = self.lending_epoch(request.key, &request.set, turn.now);
         let scheme = self.keys.get(&request.key).and_then(|e| e.public());
         let reserve = scheme.map_or(0, |p| self.pool_sizes(p.scheme).reserve);

@@ -95,6 +95,10 @@ pub enum Record {
     /// another one, and then the pending epoch of that record is dropped with its share.
     #[n(20)]
     Abandoned(#[n(0)] Opaque),
+    /// Another node will never endorse a record that this node has endorsed
+    /// (`Signed<CeremonyAbandoned>`): the record is given up, and its share kept.
+    #[n(35)]
+    AbandonedKept(#[n(0)] Opaque),
     /// A key's state changed. For a destroyed key all its shares are erased in the same write.
     #[n(25)]
     KeyState(#[n(0)] KeyStateRecord),

@@ -271,6 +271,9 @@ impl Node {
                 self.backups.restore(key, record);
                 self.actions.backup_written(key, epoch);
             }
+            Record::AbandonedKept(bytes) => {
+                self.restore_kept(bytes.0).ok_or(bad("abandonment"))?;
+            }
             Record::Abandoned(bytes) => {
                 self.restore_abandoned(bytes.0).ok_or(bad("abandonment"))?;
             }
@@ -350,7 +353,7 @@ impl Node {
         if !ours || !self.may_store(&public) {
             return Err(damaged());
         }
-        let label = share_label(record.key, public.epoch);
+        let label = share_label(&public);
         let share = shares.get(&label).map(|secret| KeyShare {
             public: public.clone(),
             node: self.boot.node,
@@ -358,7 +361,10 @@ impl Node {
         });
         let pending = Pending::new(public, share.filter(KeyShare::matches_public));
         match self.keys.get_mut(&record.key) {
-            Some(entry) => entry.next = Some(pending),
+            Some(entry) => {
+                entry.keep_next();
+                entry.next = Some(pending);
+            }
             None => {
                 self.keys.insert(record.key, KeyEntry::born(pending));
             }
@@ -371,13 +377,11 @@ impl Node {
     fn replay_activation(&mut self, key: KeyId, certificate: &[u8]) -> Option<()> {
         let certificate = Certificate::<KeyPublic>::from_bytes(certificate).ok()?;
         let entry = self.keys.get_mut(&key)?;
-        let pending = entry.next.as_ref()?;
-        if certificate.unverified() != pending.public() {
-            return None;
-        }
+        let hash = certificate.unverified().shares_hash();
+        let pending = entry.stored(hash)?;
         let roster = self.rosters.get(&pending.public().charter)?;
         verify_certificate(&certificate, &roster.nodes).ok()?;
-        let pending = entry.next.take()?;
+        let pending = entry.take_stored(hash)?;
         self.ceremonies.done.insert(pending.public().ceremony);
         // Pools died with the boot: nothing of the epoch before is honoured.
         let at = self.last_time;
@@ -405,16 +409,22 @@ impl Node {
 
     fn replay_erased(&mut self, key: KeyId, epoch: ShareEpoch) -> Option<()> {
         let entry = self.keys.get_mut(&key)?;
-        let before = entry.retiring.len();
+        let before = entry.retiring.len().saturating_add(entry.kept.len());
         entry.retiring.retain(|r| r.epoch.number() != epoch);
+        entry.kept.retain(|p| p.public().epoch != epoch);
         entry.erased.push(epoch);
-        (entry.retiring.len() < before).then_some(())
+        let after = entry.retiring.len().saturating_add(entry.kept.len());
+        (after < before).then_some(())
     }
 
     /// Every share that this node stored, and neither erased nor replaced, must be there.
     fn find_shares(&self, stored: &BTreeSet<(KeyId, [u8; 32])>) -> Result<(), RecoverError> {
         for (key, entry) in &self.keys {
-            let pending = entry.next.iter().map(|p| (p.hash, &p.share));
+            let pending = entry
+                .next
+                .iter()
+                .chain(&entry.kept)
+                .map(|p| (p.hash, &p.share));
             let current = entry.current.iter();
             let certified = current.chain(entry.retiring.iter().map(|r| &r.epoch));
             let all = certified.map(|e| (e.hash, &e.share)).chain(pending);

@@ -5,6 +5,7 @@
 //! consumed presignature. The partial signature is made after that record is durable.
 
 use super::ceremonies::key_id;
+use super::handover::birth_failed;
 use super::config::OUTCOME_MS;
 use super::keys::KeyEntry;
 use super::record::{Consumed, Decision, Denied, FirstSeen};
@@ -321,8 +322,7 @@ impl Node {
             key: facts.id,
             binding,
         };
-        if pending.binding.is_some() { self.answer(turn, pending); } else {
-        self.after(ticket, Continuation::Sign(Box::new(pending))); }
+        self.after(ticket, Continuation::Sign(Box::new(pending)));
         Ok(())
     }
 
@@ -336,10 +336,14 @@ impl Node {
     ) -> Result<(), Reply> {
         let stamp = admitted.stamp().clone();
         let id = key_id(self.cluster, stamp.request_id);
-        if let Some(entry) = self.keys.get(&id) {
-            if let Some(epoch) = &entry.current {
-                return Err(Reply::CeremonyDone(epoch.certificate.to_bytes()));
-            }
+        let current = self.keys.get(&id).and_then(|e| e.current.as_ref());
+        if let Some(epoch) = current {
+            return Err(Reply::CeremonyDone(epoch.certificate.to_bytes()));
+        }
+        if self.is_spent(id) {
+            return Err(birth_failed());
+        }
+        if self.keys.contains_key(&id) {
             self.ceremony_asked(stamp.request_id, peer.clone(), frame.attempt);
             return Err(Reply::CeremonyStarted(CeremonyId(stamp.request_id.0)));
         }

@@ -6,8 +6,9 @@
 use super::keys::{KeyEntry, Pending, share_label};
 use super::record::KeyRecord;
 use super::{Node, RecoverError};
-use quoin_core::{SecretBytes, Statement, cbor};
+use quoin_core::{KeyOrigin, SecretBytes, Statement, cbor};
 use quoin_protocol::KeyShare;
+use quoin_protocol::backup::is_import;
 use quoin_protocol::combine::KeyPublic;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ impl Node {
         let ours = public.key == record.key
             && public.cluster == self.cluster
             && record.boot.node == self.boot.node;
-        let label = share_label(record.key, public.epoch);
+        let label = share_label(&public);
         let share = shares.get(&label).map(|secret| KeyShare {
             public: public.clone(),
             node: self.boot.node,
@@ -34,7 +35,10 @@ impl Node {
         });
         // A later epoch may be in use by now, and this share be erased.
         let share = share.filter(KeyShare::matches_public);
-        if !ours {
+        // An imported key was once whole in one place, and its record says so for ever: one that
+        // hides it is not endorsed here. A born key may come back out of its backups alone.
+        let honest = public.origin == KeyOrigin::Imported || !is_import(&public);
+        if !ours || !honest {
             return Err(damaged());
         }
         let (epoch, hash) = (public.epoch, public.shares_hash());
@@ -42,7 +46,7 @@ impl Node {
         let entry = entry.or_insert_with(|| KeyEntry::born(Pending::new(public, None)));
         entry.restored = Some(epoch);
         let share = share.map(Arc::new);
-        if let Some(pending) = entry.next.as_mut().filter(|p| p.hash == hash) {
+        if let Some(pending) = entry.stored_mut(hash) {
             pending.share = share;
         } else if let Some(current) = entry.current.as_mut().filter(|c| c.hash == hash) {
             current.share = share;

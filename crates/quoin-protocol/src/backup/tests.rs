@@ -424,6 +424,20 @@ fn an_imported_record_names_what_was_imported() {
 }
 
 #[test]
+fn an_import_is_known_by_its_transcript_whatever_origin_it_claims() {
+    let born = dealt(Scheme::Ecdsa, 2, 3, 9);
+    assert!(!super::is_import(&born[0].public));
+    let key = dangerous_recover_key(&born).unwrap();
+    let shares = dangerous_deal(params(Scheme::Ecdsa), &key, &mut rng(1)).unwrap();
+    let mut record = shares[0].public.clone();
+    assert!(super::is_import(&record));
+    record.origin = quoin_core::KeyOrigin::Born;
+    assert!(super::is_import(&record));
+    record.transcript[0] ^= 1;
+    assert!(!super::is_import(&record));
+}
+
+#[test]
 fn golden_header_and_import() {
     let mut found = Vec::new();
     for scheme in SCHEMES {

@@ -163,6 +163,24 @@ fn record(params: ImportParams) -> KeyPublic {
         origin: KeyOrigin::Imported,
         previous: None,
     };
-    record.transcript = tagged(tags::DKG_IMPORT, &[&cbor::encode(&record)]);
+    record.transcript = import_hash(&record);
     record
+}
+
+/// What stands for the transcript of an import, of a record without key and shares.
+fn import_hash(bare: &KeyPublic) -> [u8; 32] {
+    tagged(tags::DKG_IMPORT, &[&cbor::encode(bare)])
+}
+
+/// Whether a record was made by an import, by its transcript, whatever origin it claims.
+#[must_use]
+pub fn is_import(public: &KeyPublic) -> bool {
+    let bare = KeyPublic {
+        public_key: Vec::new(),
+        public_shares: Vec::new(),
+        transcript: [0; 32],
+        origin: KeyOrigin::Imported,
+        ..public.clone()
+    };
+    public.transcript == import_hash(&bare)
 }

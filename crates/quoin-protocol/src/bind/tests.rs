@@ -74,7 +74,12 @@ fn signs_in_two_rounds(fx: &Fixture, made: &mut Presigned) {
     let first = other.get_mut(&node(1)).unwrap();
     first.entropy = Some([9; 32]);
     let fault = finish(&other, &answers).unwrap_err();
-    assert_eq!(fault.reason, CombineReason::NotOfView);
+    // No opening of a Schnorr key has entropy at all.
+    let expected = match public.scheme {
+        Scheme::Ecdsa => CombineReason::NotOfView,
+        _ => CombineReason::WrongOpenings,
+    };
+    assert_eq!(fault.reason, expected);
     let mut other = openings.clone();
     other.remove(&node(3));
     let fault = finish(&other, &answers).unwrap_err();
@@ -87,12 +92,20 @@ fn signs_in_two_rounds(fx: &Fixture, made: &mut Presigned) {
         |b| b.cluster.0[0] ^= 1,
         |b| b.set = crate::presign::testkit::set(&[1, 2]),
     ];
+    let opens = |opening: &Opening| combine::opens(public, set, &ROOT_TWEAK, &digest, opening);
+    assert!(openings.values().all(opens));
     for change in changes {
         let mut other = openings.clone();
         other.values_mut().for_each(|o| change(&mut o.binding));
+        assert!(!other.values().any(opens));
         let fault = finish(&other, &answers).unwrap_err();
         assert_eq!(fault.reason, CombineReason::WrongOpenings);
     }
+    // A key of another purpose does not sign in two rounds, whatever it is given.
+    let mut trading = public.clone();
+    trading.purpose = quoin_core::Purpose::Trading;
+    let fault = combine::finish_treasury(&trading, set, &ROOT_TWEAK, &digest, &openings, &answers);
+    assert_eq!(fault.unwrap_err().reason, CombineReason::WrongOpenings);
     // Another digest, under which the same openings are no openings.
     let wrong = digest_of(fx, "pay more");
     let fault = combine::finish_treasury(public, set, &ROOT_TWEAK, &wrong, &openings, &answers);
@@ -168,8 +181,72 @@ fn a_presignature_of_one_round_cannot_be_bound() {
     for scheme in [Scheme::Ed25519, Scheme::Taproot, Scheme::Ecdsa] {
         let mut fx = fixture(scheme, (2, 3), &[1, 3], 64, 1);
         let one = fx.presign(start_batch).remove(&node(1)).unwrap().remove(0);
-        let fault = bind(warrant(&fx, "pay"), one, &fx.shares[&node(1)]).unwrap_err();
+        let judged = warrant(&fx, "pay");
+        let fault = binding_of(&judged, &one, &fx.shares[&node(1)]).unwrap_err();
         assert_eq!(fault, SignFault::NotTreasury);
+        let fault = bind(judged, one, &fx.shares[&node(1)]).unwrap_err();
+        assert_eq!(fault, SignFault::NotTreasury);
+    }
+}
+
+#[test]
+fn a_binding_is_of_the_warrants_key() {
+    let mut fx = key(Scheme::Ed25519);
+    let one = fx.presign(start_batch).remove(&node(1)).unwrap().remove(0);
+    let share = &fx.shares[&node(1)];
+    let judged = |key| warrant_for(&fx, "pay", key, CustodyMethod::Mpc);
+    let bound = binding_of(&judged(share.public.key), &one, share).unwrap();
+    assert_eq!(bound.key, share.public.key);
+    let foreign = judged(quoin_core::KeyId([0xaa; 16]));
+    let fault = binding_of(&foreign, &one, share).unwrap_err();
+    assert_eq!(fault, SignFault::WrongShare);
+}
+
+/// The twin of ECDSA's `binding_refuses_what_an_answer_would`.
+#[test]
+fn a_schnorr_binding_refuses_what_an_answer_would() {
+    let prehash = || Digest::Prehash([8; 32]);
+    let cases = [
+        // A form that the scheme does not sign.
+        (Scheme::Ed25519, prehash(), ROOT_TWEAK, SignFault::Refused),
+        (
+            Scheme::Taproot,
+            Digest::Message(b"pay".to_vec()),
+            ROOT_TWEAK,
+            SignFault::Refused,
+        ),
+        (
+            Scheme::Taproot,
+            Digest::Prehash([0; 32]),
+            ROOT_TWEAK,
+            SignFault::ZeroDigest,
+        ),
+        (Scheme::Taproot, prehash(), [0xff; 32], SignFault::BadTweak),
+        (
+            Scheme::Ed25519,
+            Digest::Message(b"pay".to_vec()),
+            [0xff; 32],
+            SignFault::BadTweak,
+        ),
+    ];
+    for (scheme, digest, tweak, expected) in cases {
+        let mut fx = key(scheme);
+        let one = fx.presign(start_batch).remove(&node(1)).unwrap().remove(0);
+        let refused = material(one, &digest, &tweak, &fx.shares[&node(1)]);
+        assert_eq!(refused.map(drop).unwrap_err(), expected, "{scheme:?}");
+    }
+}
+
+#[test]
+fn entropy_in_a_schnorr_opening_is_refused_and_names_its_signer() {
+    for scheme in SCHEMES {
+        let mut fx = key(scheme);
+        let mut made = fx.presign(start_batch);
+        let (mut bound, mut openings) = first_round(&fx, &mut made, "pay");
+        openings.get_mut(&node(3)).unwrap().entropy = Some([0; 32]);
+        let one = bound.remove(&node(1)).unwrap();
+        let fault = one.finish(openings, &fx.shares[&node(1)]).unwrap_err();
+        assert_eq!(fault, SignFault::WrongOpening(node(3)));
     }
 }
 

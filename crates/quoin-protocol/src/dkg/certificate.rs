@@ -2,8 +2,9 @@
 //!
 //! A key or an address counts only with this certificate: n signatures over one record whose
 //! public shares lie on one polynomial through the key. An honest node signs only once its share
-//! is durable, and one record for each key id, so two certificates of one id cannot exist while
-//! one node is honest.
+//! is durable. That there are no two certificates of one key id and epoch is not checked here and
+//! does not follow from this code: it is true while one node is honest, and only because of the
+//! node's rule that the record it has endorsed is never replaced by another of the same epoch.
 
 use super::for_scheme;
 use super::group::Group;
@@ -11,7 +12,7 @@ use super::guard::Guard;
 use super::plan::threshold_fits;
 use super::polynomial::interpolate;
 use crate::share::KeyPublic;
-use quoin_core::{Certificate, NodeIndex, PublicCredential};
+use quoin_core::{Certificate, NodeIndex, PublicCredential, ShareEpoch};
 use std::collections::BTreeMap;
 
 /// Why a key's certificate is not accepted.
@@ -53,7 +54,7 @@ pub enum CertificateFault {
     /// The epoch does not follow the one before immediately.
     #[error("epoch does not follow the one before")]
     WrongEpoch,
-    /// The record names another record as the one before.
+    /// The record names another record as the one before, names one at birth, or names none later.
     #[error("record names another one as the epoch before")]
     WrongPrevious,
     /// The record is of an older charter than the epoch before.
@@ -93,6 +94,10 @@ pub fn verify_certificate(
     let public = certificate.unverified();
     if !threshold_fits(public.threshold, nodes.len()) {
         return Err(CertificateFault::WrongThreshold(public.threshold));
+    }
+    // Birth is epoch 0, and no other epoch is without the one before.
+    if (public.epoch == ShareEpoch::default()) != public.previous.is_none() {
+        return Err(CertificateFault::WrongPrevious);
     }
     let named = public.public_shares.iter().map(|s| s.node);
     if !named.eq(nodes.keys().copied()) {
@@ -160,6 +165,11 @@ pub fn verify_succession(next: &KeyPublic, base: &KeyPublic) -> Result<(), Certi
     let mut kept = inherited.into_iter();
     if let Some((what, _)) = kept.find(|(_, kept)| !Guard::Inherited.holds(*kept)) {
         return Err(CertificateFault::NotInherited(what));
+    }
+    // A key that is whole at every node has no next epoch, nor is one the next epoch of a shared key.
+    let thresholds = [base.threshold, next.threshold];
+    if let Some(whole) = thresholds.into_iter().find(|threshold| *threshold < 2) {
+        return Err(CertificateFault::WrongThreshold(whole));
     }
     let follows = base.epoch.0.checked_add(1) == Some(next.epoch.0);
     if !Guard::NextEpoch.holds(follows) {

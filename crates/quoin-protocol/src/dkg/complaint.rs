@@ -226,9 +226,7 @@ impl std::fmt::Debug for Complaint {
 struct Case<'a> {
     complaint: &'a Complaint,
     evidence: &'a Evidence,
-    accuser: &'a PublicCredential,
-    accused: &'a PublicCredential,
-    nodes: Vec<NodeIndex>,
+    nodes: &'a BTreeMap<NodeIndex, PublicCredential>,
 }
 
 impl<'a> Case<'a> {
@@ -241,11 +239,12 @@ impl<'a> Case<'a> {
         if plan.check(nodes).is_err() || evidence.sid != plan.sid(nodes) {
             return Err(Verdict::Void(VoidReason::OtherCeremony));
         }
-        let (Some(accuser), Some(accused)) =
-            (nodes.get(&evidence.accuser), nodes.get(&evidence.accused))
-        else {
+        let Some(accuser) = nodes.get(&evidence.accuser) else {
             return Err(Verdict::Void(VoidReason::UnknownNode));
         };
+        if !nodes.contains_key(&evidence.accused) {
+            return Err(Verdict::Void(VoidReason::UnknownNode));
+        }
         let message = Complaint::message(evidence, &complaint.opened);
         if !accuser.verifies(&message, &complaint.signature) {
             return Err(Verdict::Void(VoidReason::NotSigned));
@@ -253,9 +252,7 @@ impl<'a> Case<'a> {
         let case = Self {
             complaint,
             evidence,
-            accuser,
-            accused,
-            nodes: nodes.keys().copied().collect(),
+            nodes,
         };
         if !Guard::AccusedDeals.holds(plan.deals(evidence.accused)) {
             return Err(Verdict::AccuserWrong(AccuserFault::NotADealer));
@@ -274,14 +271,11 @@ impl<'a> Case<'a> {
         context::digest(&self.evidence.sid, round, sender, body)
     }
 
-    /// Whether the sender, who is the accuser or the accused, signed this broadcast.
+    /// Whether the sender signed this broadcast.
     fn signed(&self, round: u8, sender: NodeIndex, signed: &SignedBody) -> bool {
-        let by = if sender == self.evidence.accuser {
-            self.accuser
-        } else {
-            self.accused
-        };
-        by.verifies(&self.digest(round, sender, &signed.body), &signed.signature)
+        let digest = self.digest(round, sender, &signed.body);
+        let by = self.nodes.get(&sender);
+        by.is_some_and(|by| by.verifies(&digest, &signed.signature))
     }
 
     /// The broadcast that the judge heard from `sender`, if the sender signed it.
@@ -308,12 +302,13 @@ impl<'a> Case<'a> {
         Ok(())
     }
 
-    /// Checks that accuser, accused and judge saw the same first round.
+    /// Checks that accuser, accused and judge saw the same first round. Of what the judge heard,
+    /// only what its sender signed counts: anybody could have said the rest.
     fn same_view(&self, witnessed: &Witnessed) -> Result<(), Verdict> {
         let differs = Err(Verdict::Void(VoidReason::ViewsDiffer));
         let digests: BTreeMap<NodeIndex, &[u8; 32]> = self
             .nodes
-            .iter()
+            .keys()
             .copied()
             .zip(self.evidence.round1_digests.iter().map(|d| &**d))
             .collect();
@@ -324,8 +319,11 @@ impl<'a> Case<'a> {
         {
             return differs;
         }
-        for (sender, message) in &witnessed.round1 {
-            let heard = self.digest(1, *sender, &message.broadcast);
+        for sender in witnessed.round1.keys() {
+            let Some(heard) = self.heard(1, *sender, &witnessed.round1) else {
+                continue;
+            };
+            let heard = self.digest(1, *sender, &heard.body);
             if digests.get(sender).is_some_and(|digest| **digest != heard) {
                 return differs;
             }

@@ -49,13 +49,13 @@ guards! {
     BaseCharter = "base-charter";
     /// The epoch number does not run over.
     LastEpoch = "last-epoch";
-    /// A refresh is among exactly the holders.
+    /// A refresh is among exactly the holders, by index and credential.
     Holders = "holders";
     /// Dealers are named once and in order.
     DealersDistinct = "dealers-distinct";
     /// There are exactly as many dealers as the old threshold.
     DealersExact = "dealers-exact";
-    /// Dealers hold shares of the old epoch.
+    /// Dealers hold shares of the old epoch, by index and credential.
     DealersHold = "dealers-hold";
     /// Dealers take part.
     DealersPresent = "dealers-present";

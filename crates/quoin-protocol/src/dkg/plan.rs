@@ -71,6 +71,10 @@ pub struct SuccessionParams {
     pub boots: Vec<Boot>,
     /// The *certified* record of the epoch in force: its certificate has been verified.
     pub base: KeyPublic,
+    /// The credentials of the record's holders, as the charter that the record names has them. A
+    /// machine that has taken over a holder's index since is not that holder: its share, if it has
+    /// one, was dealt to another. It is not in the `sid`, since it follows from the record.
+    pub holders: BTreeMap<NodeIndex, CredentialId>,
     /// How the shares move.
     pub how: Succession,
 }
@@ -109,6 +113,8 @@ pub(crate) struct Plan {
     /// and the threshold is the one that comes out.
     pub(crate) params: DkgParams,
     pub(crate) lineage: Lineage,
+    /// The credentials of the base record's holders; empty when a key is born.
+    holders: BTreeMap<NodeIndex, CredentialId>,
 }
 
 impl From<DkgParams> for Plan {
@@ -116,6 +122,7 @@ impl From<DkgParams> for Plan {
         Self {
             params,
             lineage: Lineage::Birth,
+            holders: BTreeMap::new(),
         }
     }
 }
@@ -143,6 +150,7 @@ impl From<SuccessionParams> for Plan {
                 Succession::Refresh => Lineage::Refresh(base),
                 Succession::Reshare { dealers, .. } => Lineage::Reshare(base, dealers),
             },
+            holders: params.holders,
         }
     }
 }
@@ -279,10 +287,12 @@ impl Plan {
             Lineage::Refresh(base) => {
                 // Everybody must move, or some share of the new epoch would be nobody's.
                 let holders = base.public_shares.iter().map(|s| s.node);
-                self.follows(base) && Guard::Holders.holds(holders.eq(nodes.keys().copied()))
+                let all = holders.eq(nodes.keys().copied());
+                let same = nodes.iter().all(|(node, now)| self.is_holder(*node, now));
+                self.follows(base) && Guard::Holders.holds(all && same)
             }
             Lineage::Reshare(base, dealers) => {
-                self.follows(base) && dealers_fit(base, dealers, nodes)
+                self.follows(base) && self.dealers_fit(base, dealers, nodes)
             }
         };
         if follows {
@@ -305,28 +315,37 @@ impl Plan {
             && Guard::BaseCharter.holds(base.charter <= self.params.charter)
             && Guard::LastEpoch.holds(base.epoch.0 < u32::MAX)
     }
-}
 
-/// Whether these nodes can deal: ascending and so distinct, exactly as many as the old threshold,
-/// each a holder, and each present.
-///
-/// Exactly: the weights are those of this one set, so a share that is dealt by one more or one
-/// fewer is a share of another key.
-fn dealers_fit(
-    base: &KeyPublic,
-    dealers: &[NodeIndex],
-    nodes: &BTreeMap<NodeIndex, PublicCredential>,
-) -> bool {
-    let ascending = dealers
-        .iter()
-        .zip(dealers.iter().skip(1))
-        .all(|(a, b)| a < b);
-    let hold = dealers.iter().all(|d| base.public_share(*d).is_some());
-    let present = dealers.iter().all(|d| nodes.contains_key(d));
-    Guard::DealersDistinct.holds(ascending)
-        && Guard::DealersExact.holds(dealers.len() == usize::from(base.threshold))
-        && Guard::DealersHold.holds(hold)
-        && Guard::DealersPresent.holds(present)
+    /// Whether the node with this credential is the one that a share was dealt to.
+    fn is_holder(&self, node: NodeIndex, now: &PublicCredential) -> bool {
+        self.holders.get(&node) == Some(&now.id())
+    }
+
+    /// Whether these nodes can deal: ascending and so distinct, exactly as many as the old
+    /// threshold, each a holder, and each present.
+    ///
+    /// Exactly: the weights are those of this one set, so a share that is dealt by one more or one
+    /// fewer is a share of another key.
+    fn dealers_fit(
+        &self,
+        base: &KeyPublic,
+        dealers: &[NodeIndex],
+        nodes: &BTreeMap<NodeIndex, PublicCredential>,
+    ) -> bool {
+        let ascending = dealers
+            .iter()
+            .zip(dealers.iter().skip(1))
+            .all(|(a, b)| a < b);
+        let hold = dealers.iter().all(|d| {
+            let same = nodes.get(d).is_none_or(|now| self.is_holder(*d, now));
+            base.public_share(*d).is_some() && same
+        });
+        let present = dealers.iter().all(|d| nodes.contains_key(d));
+        Guard::DealersDistinct.holds(ascending)
+            && Guard::DealersExact.holds(dealers.len() == usize::from(base.threshold))
+            && Guard::DealersHold.holds(hold)
+            && Guard::DealersPresent.holds(present)
+    }
 }
 
 /// Whether `threshold` of `nodes` can sign: no more than there are nodes, and no more than one

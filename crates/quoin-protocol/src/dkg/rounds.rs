@@ -53,8 +53,10 @@ pub(crate) fn start<G: Group>(
 pub(crate) struct Part<G: Group> {
     /// What it deals; `None` from somebody who only receives.
     pub(crate) dealing: Option<Dealing<G>>,
-    /// What its new share starts from: its old share in a refresh, otherwise zero.
-    pub(crate) carried: Zeroizing<G::Scalar>,
+    /// What its new share starts from: its old share in a refresh, otherwise zero. Boxed like
+    /// every secret of a round: finishing a round moves it out of its own box, whose memory is
+    /// then freed as it is, so no secret may stand in it.
+    pub(crate) carried: Box<Zeroizing<G::Scalar>>,
 }
 
 impl<G: Group> Part<G> {
@@ -71,11 +73,11 @@ impl<G: Group> Part<G> {
     ) -> Result<Self, Abort> {
         let (plan, me) = (&context.plan, context.me());
         let threshold = plan.params.threshold;
-        let mut carried = Zeroizing::new(G::zero());
+        let mut carried = Box::new(Zeroizing::new(G::zero()));
         let polynomial = match &plan.lineage {
             Lineage::Birth => Some(Polynomial::<G>::random(threshold, rng)),
             Lineage::Refresh(base) => {
-                carried = own_share::<G>(me, base, share)?;
+                carried = Box::new(own_share::<G>(me, base, share)?);
                 Some(Polynomial::through(&G::zero(), threshold, rng))
             }
             Lineage::Reshare(base, _) => match plan.weight::<G>(me) {
@@ -221,7 +223,7 @@ impl<G: Group> Committed<G> {
             .filter_map(|(n, b)| Some((n, b.commitment?)));
         let mut share = carried;
         if let Some(dealing) = &dealing {
-            *share = *share + *dealing.polynomial.at(me);
+            **share = **share + *dealing.polynomial.at(me);
         }
         let round = Dealt {
             commitments: commitments.collect(),
@@ -268,8 +270,8 @@ pub(crate) struct Dealt<G: Group> {
     view: View,
     round1: [u8; 32],
     commitments: BTreeMap<NodeIndex, [u8; 32]>,
-    /// What our share starts from, with our own dealing to us.
-    share: Zeroizing<G::Scalar>,
+    /// What our share starts from, with our own dealing to us; boxed for the same reason.
+    share: Box<Zeroizing<G::Scalar>>,
     /// Our own Feldman commitment, if we deal.
     own_points: Option<Vec<G::Point>>,
     own: Heard,
@@ -351,7 +353,7 @@ impl<G: Group> Dealt<G> {
         let own = self.own_points.iter();
         let mut checked = Checked {
             points: own.map(|p| (self.context.me(), p.clone())).collect(),
-            share: Zeroizing::new(*self.share),
+            share: Zeroizing::new(**self.share),
         };
         let (mut faults, mut complaints) = (Faults::new(), Vec::new());
         for (node, heard) in view {

@@ -217,6 +217,9 @@ impl Session {
         if message.round != round {
             return Err(Fault::WrongRound);
         }
+        if round == 1 && self.is_of_another_batch(&message.broadcast) {
+            return Err(Fault::ContextDiffers);
+        }
         let exact = message.broadcast.len() == broadcast && message.private.len() == private;
         if !Guard::ExactLength.holds(exact) {
             return Err(Fault::WrongLength);
@@ -227,6 +230,16 @@ impl Session {
             return Err(Fault::BadBroadcastSignature);
         }
         Ok(())
+    }
+
+    /// Whether a first broadcast names another header than ours.
+    ///
+    /// A proposer can give two signers one batch id with different headers. Each then signs for
+    /// its own, which cannot verify at the other, and its lengths may differ too: so this comes
+    /// before both and names nobody as a cheat.
+    fn is_of_another_batch(&self, broadcast: &[u8]) -> bool {
+        let named = broadcast.first_chunk();
+        named.is_some_and(|named| *named != self.ctx0)
     }
 }
 

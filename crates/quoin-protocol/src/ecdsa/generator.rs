@@ -89,14 +89,12 @@ impl Zeroize for Affine {
 /// Where selecting works: every digit overwrites the one before, and the last one is wiped.
 #[derive(Default)]
 struct Selected {
-    words: Entry,
     bytes: [[u8; 8]; 8],
     negated: FieldElement,
 }
 
 impl Drop for Selected {
     fn drop(&mut self) {
-        self.words.zeroize();
         self.bytes.zeroize();
         self.negated.zeroize();
     }
@@ -105,19 +103,17 @@ impl Drop for Selected {
 /// Writes the multiple of a secret digit to `out`.
 #[inline(always)]
 fn select(table: &Table, (place, sign): Digit, scratch: &mut Selected, out: &mut Affine) {
-    let Selected {
-        words,
-        bytes,
-        negated,
-    } = scratch;
-    *words = [0; 8];
+    let Selected { bytes, negated } = scratch;
+    // In registers, where the compiler has enough of them: a place in memory would cost three percent
+    // of all multiples.
+    let mut found = [0; 8];
     for (entry, at) in table.iter().zip(0u8..) {
         let here = same_place(at, place);
-        for (found, word) in words.iter_mut().zip(entry) {
-            *found |= word & here;
+        for (out, word) in found.iter_mut().zip(entry) {
+            *out |= word & here;
         }
     }
-    for (bytes, word) in bytes.iter_mut().zip(words) {
+    for (bytes, word) in bytes.iter_mut().zip(found) {
         *bytes = word.to_be_bytes();
     }
     let (x, y) = bytes.as_flattened().split_at(32);

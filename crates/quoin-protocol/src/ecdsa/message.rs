@@ -26,9 +26,10 @@ pub(super) const fn base_ots<P: Params>() -> usize {
     P::TREES * TREE_DEPTH
 }
 
-/// Round 1: nonce, commitment, one seed commitment for each signer after this one.
+/// Round 1: the header's hash, nonce, commitment, one seed commitment for each signer after this
+/// one.
 pub(super) const fn round1_broadcast(seeds: usize) -> usize {
-    HASH + HASH + HASH * seeds
+    HASH + HASH + HASH + HASH * seeds
 }
 
 /// Round 1: transfer pairs, Bob's point, and a zero-share seed towards later signers.
@@ -118,6 +119,7 @@ pub(super) struct Round1Broadcast<'a> {
 impl<'a> Round1Broadcast<'a> {
     pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let mut reader = Reader(bytes);
+        let _ctx0: &[u8; 32] = reader.array()?;
         let _nonce: &[u8; 32] = reader.array()?;
         Some(Self {
             commitment: reader.array()?,

@@ -9,7 +9,7 @@ use super::field::{
     reduce_narrow, x_coordinate,
 };
 use super::guard::Guard;
-use crate::batch::BatchHeader;
+use crate::batch::{BatchHeader, Profile};
 use k256::{AffinePoint, ProjectivePoint, Scalar};
 use quoin_core::hash::tagged;
 use quoin_core::{KeyId, NodeIndex, PresignatureId, SecretBytes, SignerSet, tags};
@@ -273,7 +273,9 @@ impl Presignature {
     /// # Security
     /// The record that this presignature is consumed must be durable before this is called.
     pub(crate) fn answer(self, digest: [u8; 32], tweak: &[u8; 32]) -> Result<Answer, SignFault> {
-        if !Guard::TwoRounds.holds(self.entropy.is_none()) {
+        // A presignature without entropy whose header is a treasury key's is none either.
+        let one_round = self.entropy.is_none() && self.header.profile == Profile::Normal;
+        if !Guard::TwoRounds.holds(one_round) {
             return Err(SignFault::NeedsBinding);
         }
         let input = self.input(digest, tweak)?;
@@ -396,6 +398,12 @@ impl Presignature {
         };
         let answer = |p: Self, digest| p.answer(digest, &[0; 32]).unwrap();
         (answer(self, first), answer(copy, second))
+    }
+
+    /// A treasury presignature that has lost its entropy.
+    pub(super) fn forget_entropy(mut self) -> Self {
+        self.entropy = None;
+        self
     }
 
     /// The other signer's key share and so the key, from two of its answers and this own state.

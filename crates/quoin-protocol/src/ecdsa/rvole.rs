@@ -165,7 +165,7 @@ pub(super) fn multiply<P: Params>(
     let shift = -reduce_narrow(&[0xff; 32]);
     let mut shifted = Zeroizing::new([Residue::default(); COLUMNS]);
     for (out, a) in shifted.iter_mut().zip([nonce, share, &*mask.0]) {
-        *out = Residue::from(&*Zeroizing::new(a + &shift));
+        *out = Residue::from(&*Zeroizing::new(a + shift));
     }
     let mut pads: Zeroizing<Vec<Pads>> = Zeroizing::new(Vec::with_capacity(P::OTS));
     let mut sums = Zeroizing::new([Sum::default(); 2]);

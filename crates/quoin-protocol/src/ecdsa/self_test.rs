@@ -28,7 +28,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Hash of every message of the golden batch and of its first signature.
-const GOLDEN: &str = "3b4d65d6bc29c113f54cb636a6a342ca0987430c5550ef5ea25d5bc8f2070ff1";
+const GOLDEN: &str = "9f74fdeb321fb6dc364fd2773e195e5b049c9d0bfb091824b5ddf45834419e1a";
 
 /// The digest that the golden signature is over.
 const DIGEST: [u8; 32] = [0x51; 32];
@@ -335,7 +335,7 @@ mod tests {
     fn toy_batch_golden() {
         assert_eq!(
             hex::encode(golden_hash::<Toy>(4).unwrap()),
-            "d3ca2d3372166b15dd020bb341f7d5c587e47b595304c1a12bc3449a9fe311d7"
+            "972a46054413e4e09d73667025690c70b532a58b88b06a9653c2fd7c639d032e"
         );
     }
 }

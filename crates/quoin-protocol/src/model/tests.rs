@@ -132,7 +132,7 @@ fn a_garbled_broadcast_is_found() {
     let mut fx = fixture(Scheme::Model, (2, 3), &[1, 2], 1, 6);
     let results = fx.run(start_batch, |from, _, message| {
         if from == node(2) {
-            message.broadcast[31] ^= 1;
+            *message.broadcast.last_mut().unwrap() ^= 1;
         }
         true
     });

@@ -14,7 +14,7 @@ use quoin_core::cbor::{self, Version};
 use quoin_core::hash::{TaggedHasher, tagged};
 use quoin_core::tags::{self, Tag};
 use quoin_core::{
-    Boot, ClusterId, KeyId, NodeIndex, PresignatureId, ShareEpoch, SignerSet, Statement,
+    Boot, ClusterId, KeyId, NodeIndex, PresignatureId, Scheme, ShareEpoch, SignerSet, Statement,
 };
 use std::collections::BTreeMap;
 
@@ -112,13 +112,15 @@ pub(crate) struct Opened {
     pub(crate) entropy: BTreeMap<NodeIndex, [u8; 32]>,
 }
 
-/// Checks that `openings` are exactly one of each signer, and all of `binding`. Whether each is
-/// signed by its node the caller has checked; whether entropy is what was committed to, the
-/// scheme checks.
+/// Checks that `openings` are exactly one of each signer, and all of `binding`, with entropy if the
+/// key's scheme has it and without if not: a field that nobody checks would be a signer's to choose
+/// after it saw the others'. Whether each is signed by its node the caller has checked; whether
+/// entropy is what was committed to, the scheme checks.
 ///
 /// # Errors
 /// Names the signer whose opening is missing or is another one.
 pub(crate) fn check_openings(
+    scheme: Scheme,
     binding: &Binding,
     openings: &BTreeMap<NodeIndex, Opening>,
 ) -> Result<Opened, SignFault> {
@@ -132,6 +134,9 @@ pub(crate) fn check_openings(
         let opening = opening.ok_or(SignFault::OpeningMissing(node))?;
         let equal = opening.node == node && opening.binding == *binding;
         if !Guard::OpeningsEqual.holds(equal) {
+            return Err(SignFault::WrongOpening(node));
+        }
+        if opening.entropy.is_some() != (scheme == Scheme::Ecdsa) {
             return Err(SignFault::WrongOpening(node));
         }
         hasher.part(&cbor::encode(opening));

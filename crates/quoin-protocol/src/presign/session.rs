@@ -73,8 +73,9 @@ pub(crate) fn start<S: NonceScheme>(
         roster,
         context,
     };
-    let hash = place.hash(tags::ROUND, OPENING, place.roster.me, &body);
-    let outbox = place.to_all::<S>(OPENING, &hash, &body);
+    let broadcast = [context.as_slice(), &body].concat();
+    let hash = place.hash(tags::ROUND, OPENING, place.roster.me, &broadcast);
+    let outbox = place.to_all::<S>(OPENING, &hash, &broadcast);
     let round = Opening {
         scheme,
         place,
@@ -101,15 +102,15 @@ impl Place {
         self.header.set.others(self.roster.me).collect()
     }
 
-    /// The hash that `sender` signs: the session, the place in it, and the body.
-    fn hash(&self, tag: Tag, round: u8, sender: NodeIndex, body: &[u8]) -> [u8; 32] {
-        tagged(tag, &[&self.context, &[round], &[sender.get()], body])
+    /// The hash that `sender` signs: the session, the place in it, and the broadcast.
+    fn hash(&self, tag: Tag, round: u8, sender: NodeIndex, broadcast: &[u8]) -> [u8; 32] {
+        tagged(tag, &[&self.context, &[round], &[sender.get()], broadcast])
     }
 
-    fn to_all<S: NonceScheme>(&self, round: u8, hash: &[u8; 32], body: &[u8]) -> Outbox {
+    fn to_all<S: NonceScheme>(&self, round: u8, hash: &[u8; 32], broadcast: &[u8]) -> Outbox {
         let message = RoundMessage {
             round,
-            broadcast: body.to_vec(),
+            broadcast: broadcast.to_vec(),
             signature: S::sign(&self.roster, hash),
             private: Vec::new(),
         };
@@ -120,7 +121,8 @@ impl Place {
             .collect()
     }
 
-    /// Splits the inbox into bodies of the right form, signed by their senders, and faults.
+    /// Splits the inbox into bodies of the right form, signed by their senders, and faults. A
+    /// first broadcast is the session's context and then the body.
     fn open<S: NonceScheme>(
         &self,
         inbox: Inbox,
@@ -134,13 +136,20 @@ impl Place {
             .filter(|node| !inbox.contains_key(node))
             .map(|node| (Some(*node), Fault::WrongParticipants))
             .collect();
+        let prefix = if round == OPENING {
+            self.context.len()
+        } else {
+            0
+        };
         let mut bodies = BTreeMap::new();
-        for (node, message) in inbox {
+        for (node, mut message) in inbox {
             let fault = if !others.contains(&node) {
                 Some(Fault::WrongParticipants)
             } else if message.round != round {
                 Some(Fault::WrongRound)
-            } else if message.broadcast.len() != length || !message.private.is_empty() {
+            } else if round == OPENING && self.is_of_another_batch(&message.broadcast) {
+                Some(Fault::ContextDiffers)
+            } else if message.broadcast.len() != prefix + length || !message.private.is_empty() {
                 Some(Fault::WrongLength)
             } else {
                 let hash = self.hash(tag, round, node, &message.broadcast);
@@ -149,10 +158,20 @@ impl Place {
             };
             match fault {
                 Some(fault) => faults.push((Some(node), fault)),
-                None => drop(bodies.insert(node, message.broadcast)),
+                None => drop(bodies.insert(node, message.broadcast.split_off(prefix))),
             }
         }
         (bodies, faults)
+    }
+
+    /// Whether a first broadcast names another header than ours.
+    ///
+    /// A proposer can give two signers one batch id with different headers. Each then signs for
+    /// its own, which cannot verify at the other, and its length may differ too: so this comes
+    /// before both and names nobody as a cheat.
+    fn is_of_another_batch(&self, broadcast: &[u8]) -> bool {
+        let named = broadcast.first_chunk();
+        named.is_some_and(|named| *named != self.context)
     }
 }
 

@@ -261,6 +261,20 @@ impl Presignature {
     }
 }
 
+impl Presignature {
+    /// Refuses what an answer would refuse, and spends nothing: a treasury key's signer checks this
+    /// before it opens. Whether there must be openings is not asked.
+    ///
+    /// # Errors
+    /// As [`Presignature::answer`].
+    pub(crate) fn check(&self, request: &Request<'_>, share: &KeyShare) -> Result<(), SignFault> {
+        match &self.material {
+            Material::Ed25519(nonce) => nonce.package(request, share).map(drop),
+            Material::Taproot(nonce) => nonce.package(request, share).map(drop),
+        }
+    }
+}
+
 /// Refuses an answer in one round for a treasury key, and in two for any other.
 pub(crate) fn needs_openings(header: &BatchHeader, opened: bool) -> Result<(), SignFault> {
     let treasury = header.profile == Profile::Treasury;
@@ -290,27 +304,38 @@ impl<C: Suite> KeyContext<C> {
 }
 
 impl<C: Suite> Nonce<C> {
+    /// The package that signs, if the share is the batch's and the scheme signs such a message.
+    fn package(&self, request: &Request<'_>, share: &KeyShare) -> Result<KeyPackage<C>, SignFault> {
+        let key = &self.key;
+        if share.node != key.node || share.public.shares_hash() != key.shares_hash {
+            return Err(SignFault::WrongShare);
+        }
+        C::check_message(request.message)?;
+        key.package(share, request.tweak)
+    }
+
     fn answer(
         self,
         id: PresignatureId,
         request: &Request<'_>,
         share: &KeyShare,
     ) -> Result<Answer, SignFault> {
-        let key = &self.key;
-        let message = request.message;
-        if share.node != key.node || share.public.shares_hash() != key.shares_hash {
-            return Err(SignFault::WrongShare);
-        }
-        C::check_message(message)?;
-        let package = key.package(share, request.tweak)?;
-        let own = self.commitments.get(&key.node).ok_or(SignFault::Refused)?;
+        let package = self.package(request, share)?;
+        let own = self
+            .commitments
+            .get(&self.key.node)
+            .ok_or(SignFault::Refused)?;
         let mut pairs = BTreeMap::new();
         for (node, commitment) in &self.commitments {
             let identifier = suite::identifier::<C>(*node).ok_or(SignFault::Refused)?;
             pairs.insert(identifier, commitment.pair);
         }
-        let partial = round2::sign(&SigningPackage::new(pairs, message), &self.nonces, &package)
-            .map_err(|_| SignFault::Refused)?;
+        let partial = round2::sign(
+            &SigningPackage::new(pairs, request.message),
+            &self.nonces,
+            &package,
+        )
+        .map_err(|_| SignFault::Refused)?;
         let encodings = self.commitments.values().map(|c| c.encoded.as_ref());
         Ok(Answer {
             view: view(id, request, encodings),

@@ -14,7 +14,7 @@ use frost_ed25519::Ed25519Sha512;
 use frost_secp256k1_tr::Secp256K1Sha256TR;
 use frost_secp256k1_tr::keys::Tweak as _;
 use quoin_core::{NodeIndex, Scheme, SignerSet};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// The length of an encoded scalar in both suites.
 pub(super) const SCALAR_BYTES: usize = 32;
@@ -40,7 +40,13 @@ pub(super) trait Suite: Ciphersuite {
 
     /// Puts a nonce into the common type.
     fn wrap(nonce: Nonce<Self>) -> Material;
+
+    /// Overwrites an encoded scalar: the library's type does not do it itself.
+    fn wipe(encoding: &mut Encoding<Self>);
 }
+
+/// An encoded scalar of a suite's field.
+type Encoding<C> = <<<C as Ciphersuite>::Group as Group>::Field as Field>::Serialization;
 
 impl Suite for Ed25519Sha512 {
     const SCHEME: Scheme = Scheme::Ed25519;
@@ -68,6 +74,10 @@ impl Suite for Ed25519Sha512 {
 
     fn wrap(nonce: Nonce<Self>) -> Material {
         Material::Ed25519(nonce)
+    }
+
+    fn wipe(encoding: &mut Encoding<Self>) {
+        encoding.zeroize();
     }
 }
 
@@ -109,6 +119,10 @@ impl Suite for Secp256K1Sha256TR {
     fn wrap(nonce: Nonce<Self>) -> Material {
         Material::Taproot(nonce)
     }
+
+    fn wipe(encoding: &mut Encoding<Self>) {
+        encoding.zeroize();
+    }
 }
 
 /// The scalar that leads from a key to the key of an account derived from it.
@@ -144,13 +158,14 @@ impl<C: Suite> Tweak<C> {
             return Some(root);
         };
         let secret = Zeroizing::new(root.signing_share().serialize());
-        let moved = F::<C>::serialize(&(scalar::<C>(&secret)? + tau));
-        let moved = Zeroizing::new(moved.as_ref().to_vec());
+        let mut encoded = F::<C>::serialize(&(secret_scalar::<C>(&secret)? + tau));
+        let moved = SigningShare::deserialize(encoded.as_ref());
+        C::wipe(&mut encoded);
         let share = root.verifying_share().serialize().ok()?;
         let key = root.verifying_key().serialize().ok()?;
         Some(KeyPackage::new(
             *root.identifier(),
-            SigningShare::deserialize(&moved).ok()?,
+            moved.ok()?,
             verifying_share(&self.public_key(&share)?)?,
             verifying_key(&self.public_key(&key)?)?,
             *root.min_signers(),
@@ -163,6 +178,15 @@ fn scalar<C: Ciphersuite>(bytes: &[u8]) -> Option<Scalar<C>> {
     type F<C> = <<C as Ciphersuite>::Group as Group>::Field;
     let encoding = <F<C> as Field>::Serialization::try_from(bytes).ok()?;
     F::<C>::deserialize(&encoding).ok()
+}
+
+/// Reads a canonical scalar that is secret, and leaves no encoding behind.
+fn secret_scalar<C: Suite>(bytes: &[u8]) -> Option<Scalar<C>> {
+    type F<C> = <<C as Ciphersuite>::Group as Group>::Field;
+    let mut encoding = Encoding::<C>::try_from(bytes).ok()?;
+    let read = F::<C>::deserialize(&encoding).ok();
+    C::wipe(&mut encoding);
+    read
 }
 
 /// The FROST identifier of a node: its index as a scalar.

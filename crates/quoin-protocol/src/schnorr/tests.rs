@@ -315,7 +315,7 @@ fn the_form_of_an_answer_is_golden() {
         assert_eq!(body.len(), 34 + 2 * point + 32);
         assert_eq!(body[..32], id.batch.0);
         assert_eq!(body[32..34], [0, 1]);
-        assert_eq!(body[34..34 + 2 * point], own[2 * point..]);
+        assert_eq!(body[34..34 + 2 * point], own[32 + 2 * point..]);
     }
 }
 
@@ -327,13 +327,14 @@ fn the_transcript_is_the_hash_of_all_first_broadcasts() {
     for scheme in SCHEMES {
         let mut fx = fixture(scheme, (3, 5), &[2, 3, 5], 2, 8);
         let mut bodies = BTreeMap::new();
+        let context = tagged(tags::FROST_CTX, &[&cbor::encode(&fx.header)]);
         let results = fx.run(start_batch, |from, _, message| {
             if message.round == 1 {
-                bodies.insert(from, message.broadcast.clone());
+                assert_eq!(message.broadcast[..32], context);
+                bodies.insert(from, message.broadcast[32..].to_vec());
             }
             true
         });
-        let context = tagged(tags::FROST_CTX, &[&cbor::encode(&fx.header)]);
         let mut parts: Vec<&[u8]> = vec![&context];
         parts.extend(bodies.values().map(Vec::as_slice));
         let expected = tagged(tags::FROST_BATCH, &parts);
@@ -350,7 +351,8 @@ fn batches_never_repeat_a_nonce() {
         let mut seen = std::collections::BTreeSet::new();
         for _ in 0..2 {
             for (_, (_, outbox)) in fx.start(start_batch) {
-                let body = outbox.into_values().next().unwrap().broadcast;
+                let broadcast = outbox.into_values().next().unwrap().broadcast;
+                let body = &broadcast[32..];
                 let length = body.len() / 16;
                 assert!(body.chunks_exact(length).all(|p| seen.insert(p.to_vec())));
             }

@@ -4,6 +4,10 @@
 //! own memory as a file, which these tests read. They run on Linux, where nodes do.
 
 #![cfg(target_os = "linux")]
+#![expect(
+    clippy::disallowed_types,
+    reason = "the file is this process's own memory, and this is a test of it"
+)]
 
 use super::statistics::rerandomiser;
 use super::{World, node};
@@ -12,7 +16,8 @@ use k256::elliptic_curve::PrimeField;
 use k256::elliptic_curve::bigint::{Encoding, U256};
 use k256::elliptic_curve::ops::Reduce;
 use quoin_chain::Digest;
-use quoin_core::{DerivationPath, Purpose, Scheme, SecretBytes};
+use quoin_core::{CeremonyId, DerivationPath, Purpose, Scheme, SecretBytes};
+use quoin_protocol::dkg::{Succession, SuccessionParams, start_succession};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
@@ -160,5 +165,50 @@ fn no_copy_of_a_key_share_outlives_it() {
             "{scheme:?}: it is where it should be"
         );
         assert_eq!(dropped.copies(&value), 0, "{scheme:?}");
+    }
+}
+
+/// Moves the world's key to its next epoch; gives the shares of the old one.
+fn refresh(world: &mut World) -> super::BTreeMap<super::NodeIndex, super::KeyShare> {
+    let old = std::mem::take(&mut world.shares);
+    let base = old[&node(1)].public.clone();
+    let params = SuccessionParams {
+        cluster: base.cluster,
+        charter: base.charter,
+        ceremony: CeremonyId([9; 16]),
+        boots: old.keys().map(|n| world.boot(*n)).collect(),
+        holders: world.identities.iter().map(|(n, i)| (*n, i.id())).collect(),
+        base,
+        how: Succession::Refresh,
+    };
+    let mut started = super::BTreeMap::new();
+    for (me, share) in &old {
+        let (params, roster) = (params.clone(), world.roster(*me));
+        let first = start_succession(params, roster, Some(share), &mut world.rng);
+        started.insert(*me, first.unwrap());
+    }
+    let generated = world.drive(started, |_| ());
+    world.shares = generated.into_iter().map(|(n, g)| (n, g.share)).collect();
+    old
+}
+
+#[test]
+fn no_copy_of_an_old_share_outlives_its_refresh() {
+    for (scheme, seed) in super::SCHEMES.into_iter().zip(90..) {
+        let mut world = World::new(scheme, Purpose::Trading, (2, 3), seed);
+        let old = refresh(&mut world);
+        let alive = Snapshot::take();
+        drop(old);
+        let dropped = Snapshot::take();
+        let again = World::new(scheme, Purpose::Trading, (2, 3), seed);
+        let value = *again.shares[&node(1)].secret.expose();
+        assert!(
+            alive.copies(&value) > 0,
+            "{scheme:?}: it is where it should be"
+        );
+        assert_eq!(dropped.copies(&value), 0, "{scheme:?}");
+        // The new share is another one, and still there.
+        let new = *world.shares[&node(1)].secret.expose();
+        assert!(new != value && dropped.copies(&new) > 0, "{scheme:?}");
     }
 }

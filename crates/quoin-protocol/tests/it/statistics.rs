@@ -212,8 +212,8 @@ fn shown_points(scheme: Scheme, outbox: &Outbox, points: &mut Vec<Vec<u8>>) {
     let body = &message.broadcast;
     match (scheme, message.round) {
         (Scheme::Ecdsa, 3) => points.extend(body[32..].chunks(66).map(|pair| pair[..33].to_vec())),
-        (Scheme::Taproot, 1) => points.extend(body.chunks(33).map(<[u8]>::to_vec)),
-        (Scheme::Ed25519, 1) => points.extend(body.chunks(32).map(<[u8]>::to_vec)),
+        (Scheme::Taproot, 1) => points.extend(body[32..].chunks(33).map(<[u8]>::to_vec)),
+        (Scheme::Ed25519, 1) => points.extend(body[32..].chunks(32).map(<[u8]>::to_vec)),
         _ => {}
     }
 }

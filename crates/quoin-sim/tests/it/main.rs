@@ -83,6 +83,48 @@ fn a_node_that_does_not_see_that_its_clock_is_wrong_is_found() {
 }
 
 #[test]
+fn a_share_that_is_erased_before_all_hold_the_next_epoch_is_found() {
+    found(Defect::EraseEarly, |v| {
+        matches!(v, Violation::ErasedTooEarly(..))
+    });
+}
+
+#[test]
+fn a_key_of_which_no_epoch_has_enough_shares_left_is_found() {
+    found(Defect::ForgottenShares, |v| {
+        matches!(v, Violation::NoUsableEpoch(_))
+    });
+}
+
+#[test]
+fn an_epoch_that_comes_into_use_without_its_backups_is_found() {
+    found(Defect::LostBackups, |v| {
+        matches!(v, Violation::ActiveWithoutBackup(..))
+    });
+}
+
+#[test]
+fn an_epoch_that_is_made_twice_on_older_disks_is_found() {
+    found(Defect::OlderDisks, |v| {
+        matches!(v, Violation::EpochWentBack(..))
+    });
+}
+
+#[test]
+fn an_honest_node_that_is_blamed_for_what_the_network_did_is_found() {
+    found(Defect::AlteredMessages, |v| {
+        matches!(v, Violation::HonestBlamed(..))
+    });
+}
+
+#[test]
+fn an_old_epoch_that_serves_after_the_overlap_is_found() {
+    found(Defect::StoppedClocks, |v| {
+        matches!(v, Violation::ServedOldEpoch(..))
+    });
+}
+
+#[test]
 fn a_cluster_that_does_not_recover_is_found() {
     found(Defect::LostRequests, |v| {
         matches!(v, Violation::NoRecovery(_))
@@ -119,6 +161,13 @@ fn sound_worlds_break_no_invariant_and_every_fault_happens() {
         signed,
         refused,
         keys_made,
+        keys_renewed,
+        handovers,
+        shares_erased,
+        keys_changed,
+        backups,
+        faults,
+        pauses,
         approvals,
         charters,
         crashes,
@@ -134,6 +183,13 @@ fn sound_worlds_break_no_invariant_and_every_fault_happens() {
     assert!(signed > 100 && refused > 50, "{signed} {refused}");
     let counts = [
         keys_made,
+        keys_renewed,
+        handovers,
+        shares_erased,
+        keys_changed,
+        backups,
+        faults,
+        pauses,
         approvals,
         charters,
         crashes,

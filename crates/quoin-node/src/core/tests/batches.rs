@@ -2,6 +2,7 @@
 
 use super::net::Net;
 use super::{Shape, node};
+use crate::core::config::REFUSED_BATCH_MS;
 use quoin_api::frame::{Opaque, SessionFrame};
 use quoin_api::{Frame, SessionId};
 use quoin_core::{
@@ -52,6 +53,29 @@ fn renumbered(frame: &SessionFrame, counter: u64) -> SessionFrame {
 fn a_proposal_that_is_our_own_view_is_joined() {
     let (mut net, frame) = proposal();
     assert!(joins(&mut net, 1, 2, &frame));
+}
+
+#[test]
+fn a_refused_proposal_is_answered_at_once_and_made_again_a_little_later() {
+    let (mut net, frame) = proposal();
+    let mut other = header_of(&frame);
+    other.charter = CharterNumber(7);
+    net.host(2).sent.clear();
+    assert!(!joins(&mut net, 1, 2, &with_header(&frame, &other)));
+    let refused = Frame::SessionAborted(frame.session);
+    let said = |net: &mut Net| net.host(2).sent.iter().any(|(_, f)| *f == refused);
+    assert!(said(&mut net));
+
+    net.host(1).sent.clear();
+    net.node_says(2, 1, refused.clone());
+    let proposed = |net: &mut Net| {
+        let again = |f: &Frame| matches!(f, Frame::Session(s) if s.header.is_some());
+        net.host(1).sent.iter().any(|(_, f)| again(f))
+    };
+    net.advance(REFUSED_BATCH_MS / 2);
+    assert!(!proposed(&mut net));
+    net.advance(REFUSED_BATCH_MS);
+    assert!(proposed(&mut net));
 }
 
 #[test]

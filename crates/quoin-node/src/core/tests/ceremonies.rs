@@ -160,7 +160,7 @@ fn a_node_that_missed_the_last_acknowledgement_gets_it_from_nodes_that_are_done(
 }
 
 #[test]
-fn a_key_whose_share_one_node_lost_is_dropped_by_all_and_its_name_is_free_again() {
+fn a_key_whose_share_one_node_lost_is_given_up_by_all_and_its_name_is_free_again() {
     let mut net = Net::calm();
     net.filter = Some(is_ceremony);
     let work = net.cluster.make_key(1, "fresh");
@@ -173,15 +173,27 @@ fn a_key_whose_share_one_node_lost_is_dropped_by_all_and_its_name_is_free_again(
     assert_eq!(active(&net), [1, 1, 1]);
     // Node 3 has sworn that it will never endorse the record, so nobody waits for it.
     for index in 1..=3 {
-        assert_eq!(net.core(index).keys.len(), 1, "node {index}");
+        assert!(!net.core(index).name_is_taken(&"fresh".parse().unwrap()));
+        // Who has endorsed it keeps its share.
         let labels = net.host(index).shares();
-        assert_eq!(labels.len(), 1, "node {index}: {:?}", labels.keys());
+        let expected = if index == 3 { 1 } else { 2 };
+        assert_eq!(labels.len(), expected, "node {index}: {:?}", labels.keys());
+        net.replies(index);
     }
-    // The name is free, and so is the request's own key id.
+    // The key id is spent: a second record of it could be certified beside the first.
     ask_all(&mut net, &work);
-    assert_eq!(active(&net), [2, 2, 2]);
+    for index in 1..=3 {
+        let replies = net.replies(index);
+        let spent = |r: &Reply| matches!(r, Reply::Rejected(r) if r.field == "stamp.request_id");
+        assert!(replies.iter().any(spent), "node {index}: {replies:?}");
+    }
+    assert_eq!(active(&net), [1, 1, 1]);
+    // The name is free for another.
     let again = net.cluster.make_key(2, "fresh");
     ask_all(&mut net, &again);
+    assert_eq!(active(&net), [2, 2, 2]);
+    let third = net.cluster.make_key(3, "fresh");
+    ask_all(&mut net, &third);
     assert!(matches!(net.replies(1)[..], [.., Reply::Rejected(_)]));
 }
 

@@ -13,7 +13,8 @@ use quoin_core::{
     SigningIdentity, Stamp, TimeMs,
 };
 use quoin_policy::{
-    Asset, Budget, Charter, GatewayEntry, Measure, Mode, NodeEntry, Principal, Scope,
+    Asset, BackupPolicy, Budget, Charter, GatewayEntry, Measure, Mode, NodeEntry, Officer,
+    Principal, Scope,
 };
 use quoin_protocol::dkg::{DkgParams, deal_for_tests};
 use quoin_protocol::{KeyPublic, KeyShare};
@@ -51,6 +52,8 @@ pub(super) struct Shape {
     pub(super) scheme: Scheme,
     /// How many nodes there are that the genesis does not name.
     pub(super) spare: u8,
+    /// Whether the genesis names officers for backups.
+    pub(super) backup: bool,
 }
 
 impl Default for Shape {
@@ -63,6 +66,7 @@ impl Default for Shape {
             purpose: Purpose::Trading,
             scheme: Scheme::Model,
             spare: 0,
+            backup: false,
         }
     }
 }
@@ -363,7 +367,18 @@ fn charter(
         }],
         book: Vec::new(),
         policies: policies(),
-        backup: None,
+        backup: shape.backup.then(officers),
+    }
+}
+
+fn officers() -> BackupPolicy {
+    let recipient = "age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj";
+    BackupPolicy {
+        threshold: 1,
+        officers: vec![Officer {
+            name: "ann".to_owned(),
+            recipient: recipient.to_owned(),
+        }],
     }
 }
 

@@ -52,11 +52,21 @@ fn dies_after(index: u8, effects: usize, survives: bool) -> bool {
         assert_eq!(sign(&mut net, id, &set(&signers)).0, after[0], "{what}");
     }
     refresh(&mut net, 2);
-    assert_eq!(epochs(&net), [after[0] + 1; 3], "{what}");
+    let mut number = after[0] + 1;
+    assert_eq!(epochs(&net), [number; 3], "{what}");
     net.jump(60_000);
     net.advance(6_000);
+    // A record of this number that was given up is kept until all hold a later epoch.
+    if (1..=3).any(|n| !entry(&net, n).kept.is_empty()) {
+        assert_eq!(after[0], 0, "{what}");
+        refresh(&mut net, 3);
+        net.jump(60_000);
+        net.advance(6_000);
+        number += 1;
+    }
     for n in 1..=3 {
-        assert_eq!(sealed(&net, n), [after[0] + 1], "{what}");
+        assert!(entry(&net, n).kept.is_empty(), "{what}");
+        assert_eq!(sealed(&net, n), [number], "{what}");
     }
     assert_erased_last(&net);
     died

@@ -41,7 +41,7 @@ fn a_charter_that_adds_two_nodes_and_removes_one_holds_for_all_of_them() {
     }
     assert!(!net.core(3).is_member() && !net.core(3).is_ready(net.now));
     let left = Alarm::LeftCharter(CharterNumber(1));
-    assert_eq!(net.host(3).alarms, [left.clone()]);
+    assert_eq!(net.host(3).alarms, [left]);
     // The key is still of nodes 1 to 3, of which two sign: those that stayed.
     let work = net.cluster.pay(1, 0, FRIEND);
     net.sign(&work, &set(&[1, 2]));

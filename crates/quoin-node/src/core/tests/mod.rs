@@ -2,6 +2,7 @@
 //! test. The arithmetic is the model scheme's; everything around it is what production runs.
 
 mod actions;
+mod backups;
 mod batches;
 mod ceremonies;
 mod charters;
@@ -9,6 +10,7 @@ mod cluster;
 mod finished;
 mod handover;
 mod handover_crashes;
+mod kept;
 mod lease;
 mod membership;
 mod net;

@@ -113,6 +113,26 @@ impl Host {
         self.durable.append(&mut self.pending);
     }
 
+    /// Loses the whole disk.
+    pub(super) fn lose_disk(&mut self) {
+        self.durable.clear();
+        self.pending.clear();
+    }
+
+    /// Puts a record with a secret on the disk, as a restore does while the node is stopped.
+    pub(super) fn restore_now(
+        &mut self,
+        at: TimeMs,
+        record: &Record,
+        secret: (String, SecretBytes<32>),
+    ) {
+        self.write(at, Ticket(0), record);
+        if let Some(entry) = self.pending.last_mut() {
+            entry.secrets.push(secret);
+        }
+        self.durable.append(&mut self.pending);
+    }
+
     fn write(&mut self, at: TimeMs, ticket: Ticket, record: &Record) {
         self.pending.push(Entry {
             ticket,
@@ -168,7 +188,7 @@ impl Net {
                 boot: first_boot(*index),
             });
             host.write(BEGIN, Ticket(1), &pending);
-            let label = format!("share/{}/{}", cluster.key.key, cluster.key.epoch.0);
+            let label = crate::core::share_label(&cluster.key);
             let secret = share.secret.duplicate_secret();
             host.pending[0].secrets.push((label, secret));
             let active = Record::KeyActive {

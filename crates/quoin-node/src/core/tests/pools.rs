@@ -3,6 +3,7 @@
 use super::cluster::FRIEND;
 use super::net::{Net, answer, gateway, gateway_id};
 use super::{Shape, node, set};
+use crate::core::config::WANTED_MS;
 use crate::core::{Event, PoolSizes};
 use quoin_api::Frame;
 use quoin_api::frame::{Hello, LEASE_IDS_MAX, LeaseRequest, Reply, Unavailable};
@@ -31,6 +32,41 @@ fn lend(net: &mut Net, gateway: &GatewayId, want: u16) -> Vec<PresignatureId> {
     let core = net.host(1).core.as_mut().unwrap();
     let epoch = ShareEpoch::default();
     core.pools.lend(gateway, &request, epoch, 0, now).ids
+}
+
+/// A gateway draws on the set of nodes 1 and 2.
+fn want(net: &mut Net) {
+    let (key, now) = (net.cluster.key.key, net.now);
+    let core = net.host(1).core.as_mut().unwrap();
+    core.pools.want(key, &set(&[1, 2]), now);
+}
+
+fn free_of(net: &Net, signers: &[u8]) -> usize {
+    let stats = net.core(1).pool_stats();
+    let of_set = stats.iter().find(|s| s.set == set(signers));
+    of_set.map_or(0, |s| s.free)
+}
+
+#[test]
+fn a_set_that_no_gateway_draws_on_has_one_batch_and_one_that_is_drawn_on_is_kept_full() {
+    let mut net = Net::off(Shape::default());
+    net.pool = PoolSizes {
+        low: 33,
+        batch: 8,
+        reserve: 0,
+    };
+    net.start_all();
+    net.advance(2_000);
+    assert_eq!((free_of(&net, &[1, 2]), free_of(&net, &[1, 3])), (8, 8));
+    want(&mut net);
+    net.advance(2_000);
+    assert_eq!((free_of(&net, &[1, 2]), free_of(&net, &[1, 3])), (40, 8));
+    // Ten minutes after the last lease it is one among others.
+    net.jump(WANTED_MS);
+    let lent = lend(&mut net, &gateway_id(), 40);
+    assert_eq!(lent.len(), 40);
+    net.advance(2_000);
+    assert_eq!(free_of(&net, &[1, 2]), 8);
 }
 
 #[test]
@@ -73,6 +109,7 @@ fn ids_beyond_the_limit_of_one_lease_stay_free() {
     };
     net.start_all();
     net.crash(3);
+    want(&mut net);
     net.advance(2_000);
     let first = lend(&mut net, &gateway_id(), u16::MAX);
     assert_eq!(first.len(), LEASE_IDS_MAX);

@@ -141,6 +141,7 @@ fn of_epochs(byte: u8, number: u64, bytes: &[u8]) -> Vec<Record> {
         },
         Record::KeyLearned(opaque()),
         Record::Abandoned(opaque()),
+        Record::AbandonedKept(opaque()),
         Record::BackupWritten {
             key: KeyId([byte; 16]),
             epoch: ShareEpoch(9),
@@ -207,6 +208,7 @@ fn place(record: &Record) -> usize {
         Record::ChangeStated { .. } => 23,
         Record::BackupWritten { .. } => 24,
         Record::KeyRestored(_) => 25,
+        Record::AbandonedKept(_) => 26,
     }
 }
 
@@ -214,7 +216,7 @@ fn place(record: &Record) -> usize {
 fn every_form_is_among_the_tested() {
     let mut places: Vec<_> = every_form(1, 2, &[3]).iter().map(place).collect();
     places.dedup();
-    assert_eq!(places, (0..26).collect::<Vec<_>>());
+    assert_eq!(places, (0..27).collect::<Vec<_>>());
 }
 
 #[test]

@@ -315,7 +315,8 @@ fn the_own_opening_is_the_one_that_was_sent() {
     assert_eq!(show(&mut net, 1, &work, id, &shown), refused);
 }
 
-/// A signer that makes two openings, and a gateway that shows each of the others another one.
+/// A signer that makes two openings, and a gateway that shows each of the others another one: of
+/// one binding there is only one, so somebody refuses, and the others' answers are too few.
 #[test]
 fn different_openings_for_different_signers_make_no_signature() {
     let mut net = shaped(Shape {
@@ -329,11 +330,10 @@ fn different_openings_for_different_signers_make_no_signature() {
     let openings = open(&mut net, &work, &signers, id);
     let second = spoiled(&net.cluster, &openings[2], 3, |o| o.entropy = Some([1; 32]));
     let others = [openings[0].clone(), openings[1].clone(), second];
-    let replies = [
-        (node(1), show(&mut net, 1, &work, id, &openings)),
-        (node(2), show(&mut net, 2, &work, id, &others)),
-        (node(3), show(&mut net, 3, &work, id, &openings)),
-    ];
+    let refused = Some(Reply::OpeningsRefused(Some(node(3))));
+    assert_eq!(show(&mut net, 2, &work, id, &others), refused);
+    assert_eq!(show(&mut net, 2, &work, id, &openings), gone());
+    let replies = [1, 3].map(|n| (node(n), show(&mut net, n, &work, id, &openings)));
     for shown in [&openings[..], &others[..]] {
         combined(&net, &work, shown, &replies).unwrap_err();
     }
@@ -470,7 +470,14 @@ fn more_bindings_than_the_limit_burn_the_oldest() {
     net.start_all();
     net.advance(1_000);
     let signers = set(&[1, 2]);
-    let ids = net.lease(&signers, u16::try_from(BOUND_MAX + 1).unwrap());
+    let half = u16::try_from(BOUND_MAX / 2).unwrap();
+    let ids = [half, half, 1].map(|want| {
+        let ids = net.lease(&signers, want);
+        // A pool on which somebody draws is filled again.
+        net.advance(1_000);
+        ids
+    });
+    let ids = ids.concat();
     assert_eq!(ids.len(), BOUND_MAX + 1);
     let work = net.cluster.pay(1, 0, FRIEND);
     for (place, id) in ids.iter().enumerate() {

@@ -4,7 +4,7 @@ use super::super::for_scheme;
 use super::super::{CertificateFault, deal_for_tests, verify_certificate};
 use super::*;
 use crate::share::KeyPublic;
-use quoin_core::Certificate;
+use quoin_core::{Certificate, ShareEpoch};
 
 fn dealt(cluster: &Cluster) -> Certificate<KeyPublic> {
     let (_, certificate) =
@@ -89,6 +89,19 @@ fn a_certificates_threshold_has_bounds() {
     assert_refused(&large, CertificateFault::WrongThreshold(8), |p| {
         p.threshold = 8
     });
+}
+
+#[test]
+fn a_certificate_names_an_epoch_before_unless_it_is_of_a_birth() {
+    let cluster = Cluster::new(Scheme::Ecdsa, 2, 3);
+    let fault = CertificateFault::WrongPrevious;
+    assert_refused(&cluster, fault, |p| p.previous = Some([1; 32]));
+    assert_refused(&cluster, fault, |p| p.epoch = ShareEpoch(1));
+    let later = edited(&cluster, |p| {
+        p.epoch = ShareEpoch(1);
+        p.previous = Some([1; 32]);
+    });
+    assert_eq!(verify_certificate(&later, &cluster.nodes), Ok(()));
 }
 
 #[test]

@@ -304,9 +304,29 @@ fn a_complaint_is_judged_only_on_equal_views_of_round_one() {
     // The judge heard another first broadcast of a third node.
     let (cluster, complaint, history) = false_complaint(|_, _| {});
     let mut witnessed = witnessed(&history[..1], node(1));
-    witnessed.round1.get_mut(&node(3)).unwrap().broadcast[0] ^= 1;
-    let found = complaint.judge(&cluster.params, &cluster.nodes, &witnessed);
-    assert_eq!(found, void);
+    let other = cluster.message(1, node(3), vec![1]);
+    witnessed.round1.insert(node(3), other);
+    let judge = |w: &Witnessed| complaint.judge(&cluster.params, &cluster.nodes, w);
+    assert_eq!(judge(&witnessed), void);
+    // What node 3 did not sign is not what it said.
+    witnessed.round1.get_mut(&node(3)).unwrap().signature[0] ^= 1;
+    let right = Verdict::AccuserWrong(AccuserFault::DealingIsRight);
+    assert_eq!(judge(&witnessed), right);
+}
+
+/// Parameters under which nobody can hold a ceremony have a `sid` all the same.
+#[test]
+fn a_complaint_of_a_ceremony_that_cannot_be_held_proves_nothing() {
+    let impossible = |params: &DkgParams| DkgParams {
+        threshold: 5,
+        ..params.clone()
+    };
+    let (cluster, complaint, _) = false_complaint(|cluster, c| {
+        c.evidence.sid = impossible(&cluster.params).sid(&cluster.nodes);
+    });
+    let params = impossible(&cluster.params);
+    let found = complaint.judge(&params, &cluster.nodes, &Witnessed::default());
+    assert_eq!(found, Verdict::Void(VoidReason::OtherCeremony));
 }
 
 #[test]

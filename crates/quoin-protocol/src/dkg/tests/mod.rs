@@ -124,11 +124,14 @@ impl Cluster {
         let base = shares.values().next().unwrap().public.clone();
         let mut cluster = Self::of(base.scheme, base.threshold, nodes);
         let epoch = u8::try_from(base.epoch.0).unwrap();
+        let held: Vec<u8> = base.public_shares.iter().map(|s| s.node.get()).collect();
+        let held = Self::of(base.scheme, base.threshold, &held).nodes;
         cluster.succession = Some(SuccessionParams {
             cluster: base.cluster,
             charter: CharterNumber(base.charter.0 + 1),
             ceremony: CeremonyId([50 + epoch; 16]),
             boots: cluster.params.boots.clone(),
+            holders: held.iter().map(|(n, c)| (*n, c.id())).collect(),
             base,
             how,
         });
@@ -204,7 +207,7 @@ impl Cluster {
         edit(&mut dealing.opening);
         let part = Part {
             dealing: Some(dealing),
-            carried: self.carried::<G>(me).into(),
+            carried: Box::new(self.carried::<G>(me).into()),
         };
         Committed::new(self.context(me), part, &mut rng).unwrap()
     }

@@ -1,7 +1,7 @@
 //! Successions that must not even start, and the node whose old share is not the certified one.
 
 use super::*;
-use quoin_core::ShareEpoch;
+use quoin_core::{CredentialId, ShareEpoch};
 
 /// How a start of node 1 ends, after `edit`.
 fn start(cluster: &Cluster, edit: impl Fn(&mut SuccessionParams, &mut KeyShare)) -> Option<Abort> {
@@ -70,6 +70,15 @@ fn a_refresh_is_among_exactly_the_holders() {
         let cluster = Cluster::after(shares(), nodes, Succession::Refresh);
         assert_refused(&cluster, Guard::Holders, Fault::WrongSuccession, |_, _| {});
     }
+    // A new machine at a holder's index: it would end with a share that nobody dealt to it.
+    let wrong = Fault::WrongSuccession;
+    let cluster = Cluster::refresh(Scheme::Model, 2, 3);
+    assert_refused(&cluster, Guard::Holders, wrong, |p, _| {
+        p.holders.insert(node(2), CredentialId([9; 16]));
+    });
+    assert_refused(&cluster, Guard::Holders, wrong, |p, _| {
+        p.holders.remove(&node(3));
+    });
 }
 
 #[test]
@@ -83,6 +92,15 @@ fn dealers_are_exactly_the_old_threshold_of_present_holders_in_order() {
     assert_refused(&cluster, Guard::DealersExact, wrong, deal(&[1, 2, 3]));
     assert_refused(&cluster, Guard::DealersDistinct, wrong, deal(&[3, 1]));
     assert_refused(&cluster, Guard::DealersHold, wrong, deal(&[1, 4]));
+    // A new machine at a dealer's index holds nothing; at the index of somebody who only receives
+    // it is welcome.
+    assert_refused(&cluster, Guard::DealersHold, wrong, |p, _| {
+        p.holders.insert(node(3), CredentialId([9; 16]));
+    });
+    let receiver = start(&cluster, |p, _| {
+        p.holders.insert(node(2), CredentialId([9; 16]));
+    });
+    assert_eq!(receiver, None);
     // Twice the same dealer has no weight at all, so nothing goes on without the guard either:
     // what differs is only who says so.
     let twice = start(&cluster, deal(&[1, 1]));
@@ -152,6 +170,9 @@ fn a_node_whose_share_is_not_the_certified_one_stops_before_it_says_anything() {
         });
         assert_refused(&cluster, Guard::OwnRecord, wrong, |_, share| {
             share.public.epoch = ShareEpoch(7);
+        });
+        assert_refused(&cluster, Guard::OwnRecord, wrong, |_, share| {
+            share.node = node(2);
         });
         let params = cluster.succession.clone().unwrap();
         let none =

@@ -144,6 +144,21 @@ fn the_largest_succession_fits_its_limits() {
 }
 
 #[test]
+fn a_key_that_is_whole_at_every_node_neither_succeeds_nor_is_succeeded() {
+    let cluster = Cluster::refresh(Scheme::Model, 2, 3);
+    let base = cluster.succession.clone().unwrap().base;
+    let next = generate(&cluster)[&node(1)].share.public.clone();
+    let whole = Err(CertificateFault::WrongThreshold(1));
+    let mut local = next.clone();
+    local.threshold = 1;
+    assert_eq!(verify_succession(&local, &base), whole);
+    let (mut local, mut next) = (base, next);
+    local.threshold = 1;
+    next.previous = Some(local.shares_hash());
+    assert_eq!(verify_succession(&next, &local), whole);
+}
+
+#[test]
 fn what_stays_with_a_key_is_checked_between_two_epochs() {
     let cluster = Cluster::refresh(Scheme::Model, 2, 3);
     let base = cluster.succession.clone().unwrap().base;

@@ -122,7 +122,7 @@ pub(in crate::ecdsa) fn offer<P: Params>(
         &nonces.salt,
         nonces.points.iter(),
     );
-    let mut broadcast = [nonce, commitment].concat();
+    let mut broadcast = [session.ctx0, nonce, commitment].concat();
     let mut peers = BTreeMap::new();
     let mut private = BTreeMap::new();
     for node in session.others() {

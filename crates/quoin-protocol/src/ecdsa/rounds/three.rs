@@ -79,6 +79,34 @@ fn open_points(broadcast: &Round3Broadcast<'_>) -> Result<Opened, Fault> {
         .ok_or(Fault::BadPoint)
 }
 
+/// Keys the streams anew: the coefficients of the point check are new for everything received.
+///
+/// The transcript covers the broadcasts alone, so the private parts enter too, without the
+/// corrections, which are nearly all of their bytes and need not: `mu` is a hash of values that
+/// change with any of them. Of two messages that differ there alone one fails the multiplication
+/// check, and then nothing is said of its points.
+fn rekey<P: Params>(
+    rng: &mut BatchRng,
+    entropy: &mut dyn CryptoRngCore,
+    [ctx1, transcript]: [&[u8; 32]; 2],
+    inbox: &Inbox,
+) {
+    let mut seen = vec![ctx1.as_slice(), transcript];
+    for message in inbox.values() {
+        for product in Product::parse_all::<P>(&message.private).flatten() {
+            let Product {
+                psi,
+                eta,
+                mu,
+                gammas: [u, v],
+                ..
+            } = product;
+            seen.extend([psi.as_slice(), eta, mu, u, v]);
+        }
+    }
+    rng.rekey(entropy, &seen);
+}
+
 /// What one peer contributes once its messages are checked.
 struct Contribution {
     points: Opened,
@@ -346,12 +374,7 @@ impl<P: Params> Round<Vec<Presignature>> for AwaitProducts<P> {
         let transcript =
             self.session
                 .hash_broadcasts(tags::ECDSA_BATCH, &self.ctx1, &self.broadcast, &inbox);
-        // The transcript covers the broadcasts alone, and the coefficients of the point check are to
-        // be new for every private part too.
-        let seen = inbox.values().map(|m| m.private.as_slice());
-        let own = [self.ctx1.as_slice(), &transcript];
-        let seen: Vec<&[u8]> = own.into_iter().chain(seen).collect();
-        self.rng.rekey(entropy, &seen);
+        rekey::<P>(&mut self.rng, entropy, [&self.ctx1, &transcript], &inbox);
         let mut contributions = BTreeMap::new();
         for (node, peer) in &self.peers {
             let Some(message) = inbox.get(node) else {
@@ -415,7 +438,9 @@ impl<P: Params> Round<Vec<Presignature>> for AwaitProducts<P> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ecdsa::field::POINT_BYTES;
+    use crate::ecdsa::field::{POINT_BYTES, SCALAR_BYTES};
+    use crate::ecdsa::message::corrections_bytes;
+    use crate::ecdsa::params::Toy;
     use rand_chacha::ChaCha20Rng;
     use rand_core::SeedableRng;
 
@@ -453,6 +478,33 @@ mod tests {
             let factors = self.factors.iter();
             let (points, gammas) = (&self.points, &self.gammas);
             points_agree(&mut rng, factors, points, gammas, &self.shares).into()
+        }
+    }
+
+    #[test]
+    fn forks_that_saw_other_private_parts_draw_other_coefficients() {
+        let size = round3_private::<Toy>(1);
+        let me = NodeIndex::new(1).unwrap();
+        let draw = |private: &[u8]| {
+            let mut entropy = ChaCha20Rng::seed_from_u64(1);
+            let mut rng = BatchRng::open(&mut entropy, &[1; 32], &[2; 32]);
+            let message = RoundMessage {
+                round: 3,
+                broadcast: Vec::new(),
+                signature: [0; 64],
+                private: private.to_vec(),
+            };
+            let inbox = Inbox::from([(me, message)]);
+            rekey::<Toy>(&mut rng, &mut entropy, [&[3; 32], &[4; 32]], &inbox);
+            coefficient(&mut rng)
+        };
+        let base = vec![7; 2 * size];
+        assert_eq!(draw(&base), draw(&base));
+        let corrections = SCALAR_BYTES..SCALAR_BYTES + corrections_bytes::<Toy>();
+        for place in (0..2 * size).filter(|place| !corrections.contains(&(place % size))) {
+            let mut other = base.clone();
+            other[place] ^= 1;
+            assert_ne!(draw(&base), draw(&other), "byte {place}");
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::malice::trio;
 use super::*;
+use crate::Class;
 use crate::batch::{BatchHeader, Profile};
 use crate::ecdsa::guard::Guard;
 use crate::ecdsa::params::{Production, Toy};
@@ -138,9 +139,11 @@ fn a_share_that_is_not_the_certified_one_is_refused() {
 #[test]
 fn every_field_of_the_header_changes_the_context() {
     // Lane, boot, batch id and charter are the node's to judge; two signers that disagree on one
-    // never accept each other's broadcasts.
+    // never accept each other's broadcasts. A proposer can bring that about, also with a size that
+    // gives the messages another length, so neither blames the other.
     let group = trio();
-    let changes: [fn(&mut BatchHeader); 4] = [
+    let changes: [fn(&mut BatchHeader); 5] = [
+        |h| h.size = 8,
         |h| h.boots[0].lane = Lane(1),
         |h| h.boots[1].generation.0 += 1,
         |h| h.batch.counter += 1,
@@ -158,8 +161,14 @@ fn every_field_of_the_header_changes_the_context() {
         parties.insert(node(5), odd);
         let outcome = drive(parties, |_, _| {});
         assert_eq!(outcome.round, 1);
-        let found = outcome.faults(1);
-        assert_eq!(found, [(Some(5), Fault::BadBroadcastSignature)]);
+        for (at, other) in [(1, 5), (2, 5), (5, 1)] {
+            assert!(
+                outcome
+                    .faults(at)
+                    .contains(&(Some(other), Fault::ContextDiffers))
+            );
+            assert_eq!(outcome.aborts[&at].class(), Class::NotAttributable);
+        }
     }
 }
 

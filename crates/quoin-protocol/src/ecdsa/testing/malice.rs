@@ -104,7 +104,8 @@ fn a_message_of_another_round_is_refused() {
 
 #[test]
 fn equivocation_in_round_one_makes_no_honest_node_strike_another() {
-    let attack = || five_to_one(1, |m| m.broadcast[0] ^= 1);
+    // What it changes is behind the header's hash.
+    let attack = || five_to_one(1, |m| m.broadcast[32] ^= 1);
     let outcome = attack();
     assert_eq!(outcome.round, 2);
     // Everybody sees that contexts differ, before any secret-dependent check could blame anyone.

@@ -155,6 +155,15 @@ fn binding_refuses_what_an_answer_would() {
 }
 
 #[test]
+fn a_treasury_header_alone_forbids_one_round() {
+    let group = pair();
+    let mut all = take(run::<Toy>(&group, 4, |_, _| {}), 0).into_iter();
+    let mut answer = || all.next().unwrap().forget_entropy().answer(DIGEST, &TWEAK);
+    assert_eq!(answer(), Err(SignFault::NeedsBinding));
+    assert!(Guard::TwoRounds.without(answer).is_ok());
+}
+
+#[test]
 fn the_commitment_to_entropy_is_golden() {
     use crate::ecdsa::presignature::entropy_commitment;
     let commitment = entropy_commitment(&[1; 32], node(3), 0x0102, &[2; 32]);

@@ -1,11 +1,16 @@
 //! Every check of a round's messages has a test that breaks exactly its rule.
 
 use super::*;
+use crate::abort::Class;
+use crate::batch::BatchHeader;
 use crate::round::RoundMessage;
 use proptest::prelude::*;
 use quoin_core::hash::tagged;
 use quoin_core::tags::{self, Tag};
 use quoin_core::{SigningIdentity, cbor};
+
+/// Where a first broadcast's nonces start: after the batch's context.
+const BODY: usize = 32;
 
 /// Signs a changed message again, so that only the rule under test is broken.
 fn sign_again(fx_context: &[u8; 32], identity: &SigningIdentity, from: u8, m: &mut RoundMessage) {
@@ -85,7 +90,9 @@ fn a_broadcast_without_its_signature_is_refused() {
         for round in [1, 2] {
             let found = with_change(scheme, round, false, |m| m.signature[0] ^= 1);
             assert_eq!(found, blamed(Fault::BadBroadcastSignature));
-            let found = with_change(scheme, round, false, |m| m.broadcast[0] ^= 1);
+            let found = with_change(scheme, round, false, |m| {
+                *m.broadcast.last_mut().unwrap() ^= 1;
+            });
             assert_eq!(found, blamed(Fault::BadBroadcastSignature));
         }
     }
@@ -109,6 +116,30 @@ fn a_signature_of_another_session_or_sender_is_refused() {
     }
 }
 
+/// A proposer gives signers 1 and 2 one batch id with different headers: both are honest, and
+/// neither may be blamed, whatever the header says of the length of a message.
+#[test]
+fn a_broadcast_of_another_header_blames_nobody() {
+    let changes: [fn(&mut BatchHeader); 3] = [
+        |h| h.charter.0 += 1,
+        |h| h.boots[1].generation.0 += 1,
+        |h| h.size += 1,
+    ];
+    for scheme in SCHEMES {
+        for change in changes {
+            let mut fx = fixture(scheme, (2, 3), &[1, 2], 2, 27);
+            let mut other = fixture(scheme, (2, 3), &[1, 2], 2, 27);
+            change(&mut other.header);
+            let (round, _) = fx.start(start_batch).remove(&node(1)).unwrap();
+            let (_, mut outbox) = other.start(start_batch).remove(&node(2)).unwrap();
+            let inbox = [(node(2), outbox.remove(&node(1)).unwrap())].into();
+            let abort = round.finish(inbox, &mut fx.rng).map(drop).unwrap_err();
+            assert_eq!(abort, Abort::one(Some(node(2)), Fault::ContextDiffers));
+            assert_eq!(abort.class(), Class::NotAttributable);
+        }
+    }
+}
+
 #[test]
 fn points_that_are_not_canonical_or_the_identity_are_refused() {
     let mut identity = [0u8; 32];
@@ -125,7 +156,7 @@ fn points_that_are_not_canonical_or_the_identity_are_refused() {
         bytes
     };
     for bad in [identity, negative_zero, over, small_order, not_on_curve] {
-        for place in [0, 32, 64, 96] {
+        for place in [0, 32, 64, 96].map(|at| BODY + at) {
             let found = with_change(Scheme::Ed25519, 1, true, |m| {
                 m.broadcast[place..place + 32].copy_from_slice(&bad);
             });
@@ -133,13 +164,17 @@ fn points_that_are_not_canonical_or_the_identity_are_refused() {
         }
     }
     for first in [0, 4, 5, 6] {
-        for place in [0, 33, 66, 99] {
-            let found = with_change(Scheme::Taproot, 1, true, |m| m.broadcast[place] = first);
+        for place in [0, 33, 66, 99].map(|at| BODY + at) {
+            let found = with_change(Scheme::Taproot, 1, true, |m| {
+                m.broadcast[place] = first;
+            });
             assert_eq!(found, blamed(Fault::BadPoint), "{first} at {place}");
         }
     }
     for filler in [0, 0xff] {
-        let found = with_change(Scheme::Taproot, 1, true, |m| m.broadcast[..33].fill(filler));
+        let found = with_change(Scheme::Taproot, 1, true, |m| {
+            m.broadcast[BODY..BODY + 33].fill(filler);
+        });
         assert_eq!(found, blamed(Fault::BadPoint));
     }
 }
@@ -149,10 +184,10 @@ fn a_point_with_a_component_of_small_order_is_refused() {
     use curve25519_dalek::constants::EIGHT_TORSION;
     use curve25519_dalek::edwards::CompressedEdwardsY;
     let found = with_change(Scheme::Ed25519, 1, true, |m| {
-        let bytes: [u8; 32] = m.broadcast[..32].try_into().unwrap();
+        let bytes: [u8; 32] = m.broadcast[BODY..BODY + 32].try_into().unwrap();
         let point = CompressedEdwardsY(bytes).decompress().unwrap();
         let mixed = (point + EIGHT_TORSION[1]).compress();
-        m.broadcast[..32].copy_from_slice(mixed.as_bytes());
+        m.broadcast[BODY..BODY + 32].copy_from_slice(mixed.as_bytes());
     });
     assert_eq!(found, blamed(Fault::BadPoint));
 }
@@ -162,7 +197,8 @@ fn a_point_that_occurs_twice_in_one_broadcast_is_refused() {
     for (scheme, length) in [(Scheme::Ed25519, 32), (Scheme::Taproot, 33)] {
         for place in 1..4 {
             let found = with_change(scheme, 1, true, |m| {
-                m.broadcast.copy_within(..length, place * length);
+                let first = BODY..BODY + length;
+                m.broadcast.copy_within(first, BODY + place * length);
             });
             assert_eq!(found, blamed(Fault::DuplicateNonce));
         }
