@@ -38,6 +38,8 @@ const LATER_OF_FIVE: [(&[u8], u8); 2] = [(&[1, 2, 3, 4], 3), (&[1, 2, 3, 4, 6], 
 pub(crate) struct Changes {
     /// Whether this run moves shares.
     pub(crate) moves: bool,
+    /// Whether this run suspends the key for a while.
+    pub(crate) suspends: bool,
     /// Until when a handover counts as under way.
     pub(crate) until: TimeMs,
     /// For how long the world has stood still in all.
@@ -76,6 +78,7 @@ impl World {
         }
         if below(&mut self.rng, 3) == 0 {
             let when = BEGIN.plus(500 + below(&mut self.rng, STORM_MS / 2));
+            self.changes.suspends = true;
             self.plan_change(KeyChange::Suspend, 0, when)?;
             let later = when.plus(300 + below(&mut self.rng, 1_000));
             self.plan_change(KeyChange::Resume, 0, later)?;
@@ -142,6 +145,7 @@ impl World {
         }
         self.pause();
         self.changes.over = Some(self.now.plus(PAUSE_MS + SETTLE_MS));
+        self.resume_at_last();
         let payment = Payment {
             id: fresh_id(&mut self.rng),
             nonce: 2_000,
@@ -156,6 +160,22 @@ impl World {
             self.work.push(work);
         }
         false
+    }
+
+    /// A suspension that was permitted late may have come after every resumption. When all of them
+    /// are answered the key is resumed once more, so that the last payment can be signed.
+    fn resume_at_last(&mut self) {
+        if !self.changes.suspends {
+            return;
+        }
+        let id = fresh_id(&mut self.rng);
+        let resume = workload::change_key(&self.cluster, id, KeyChange::Resume, 0, self.until);
+        if let Some(work) = resume {
+            self.checks.expect(&work);
+            let when = self.now.plus(PAUSE_MS + 5_000);
+            self.schedule.at(when, Scheduled::Work(self.work.len()));
+            self.work.push(work);
+        }
     }
 
     /// What must have become of the dealt key when nothing has failed for long.

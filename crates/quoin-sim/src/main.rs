@@ -66,8 +66,8 @@ fn run(args: &RunArgs) -> ExitCode {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = args.jobs.unwrap_or_else(cores);
     let options = Options {
-        keep_lines: false,
         defect: args.defect,
+        ..Options::default()
     };
     let seeds = args.seeds;
     let progress = |done: u64| {
@@ -130,13 +130,12 @@ fn print(report: &Report) {
 
 fn replay(seed: u64, defect: Option<Defect>) -> ExitCode {
     let options = Options {
-        keep_lines: true,
+        // As they come: a run that hangs shows where.
+        show: Some(|line| println!("{line}")),
         defect,
+        ..Options::default()
     };
     let outcome = run_with(seed, options);
-    for line in &outcome.lines {
-        println!("{line}");
-    }
     println!("trace {}", outcome.trace_hex());
     for violation in &outcome.violations {
         println!(

@@ -12,23 +12,44 @@ use quoin_node::core::Record;
 pub struct Trace {
     hash: TaggedHasher,
     lines: Option<Vec<String>>,
+    show: Option<fn(&str)>,
 }
 
 impl Trace {
-    /// A trace that keeps lines only when somebody will read them.
+    /// A trace that keeps lines only when somebody will read them, and shows each as it comes.
     #[must_use]
-    pub fn new(keep_lines: bool) -> Self {
+    pub fn new(keep_lines: bool, show: Option<fn(&str)>) -> Self {
         Self {
             hash: TaggedHasher::new(tags::MODEL),
             lines: keep_lines.then(Vec::new),
+            show,
         }
+    }
+
+    /// Keeps lines from now on, if it does not yet.
+    pub(crate) fn keep(&mut self) {
+        self.lines.get_or_insert_default();
+    }
+
+    /// The last lines that were kept.
+    pub(crate) fn last(&self, count: usize) -> String {
+        let lines = self.lines.as_deref().unwrap_or_default();
+        let first = lines.len().saturating_sub(count);
+        lines.get(first..).unwrap_or_default().join("; ")
     }
 
     /// Adds an event.
     pub fn add(&mut self, now: TimeMs, what: impl FnOnce() -> String, bytes: &[u8]) {
         self.hash.part(&now.0.to_be_bytes()).part(bytes);
+        if self.lines.is_none() && self.show.is_none() {
+            return;
+        }
+        let line = format!("{:>6} ms  {}", now.since(BEGIN), what());
+        if let Some(show) = self.show {
+            show(&line);
+        }
         if let Some(lines) = &mut self.lines {
-            lines.push(format!("{:>6} ms  {}", now.since(BEGIN), what()));
+            lines.push(line);
         }
     }
 

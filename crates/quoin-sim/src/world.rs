@@ -31,6 +31,11 @@ const CALM_MS: u64 = 200_000;
 /// How long a calm lasts when malicious nodes may deny for ever.
 const LIARS_CALM_MS: u64 = 5_000;
 const TICK_MS: u64 = 100;
+/// After how many steps a run counts as one that does not end: many times what any needs.
+const STEPS_MAX: u64 = 2_000_000;
+/// How many of the last steps of such a run are kept, and how many lines of them are told.
+const STEPS_KEPT: u64 = 200;
+const LINES_TOLD: usize = 24;
 /// For how long a direction of a link stays silent, at most.
 const CUT_MS_MAX: u64 = 2_500;
 
@@ -39,6 +44,8 @@ const CUT_MS_MAX: u64 = 2_500;
 pub struct Options {
     /// Keep lines to read.
     pub keep_lines: bool,
+    /// What each line is shown to as it comes.
+    pub show: Option<fn(&str)>,
     /// Put a defect in.
     pub defect: Option<Defect>,
 }
@@ -109,7 +116,7 @@ pub(crate) struct World {
 pub fn run_seed(seed: u64, keep_lines: bool) -> Outcome {
     let options = Options {
         keep_lines,
-        defect: None,
+        ..Options::default()
     };
     run_with(seed, options)
 }
@@ -200,7 +207,7 @@ impl World {
             changes: Changes::default(),
             checks,
             epochs,
-            trace: Trace::new(options.keep_lines),
+            trace: Trace::new(options.keep_lines, options.show),
             calm: false,
         })
     }
@@ -267,7 +274,7 @@ impl World {
             self.schedule.at(half, Scheduled::Restore);
         }
         let end = BEGIN.plus(STORM_MS + CALM_MS);
-        let mut shown = 0;
+        let (mut shown, mut steps) = (0, 0u64);
         while let Some((when, what)) = self.schedule.pop() {
             self.now = when;
             for found in self.checks.violations.iter().skip(shown) {
@@ -281,7 +288,17 @@ impl World {
             }
             // A pause puts off what was next, too.
             self.step(what);
+            steps += 1;
+            if steps + STEPS_KEPT == STEPS_MAX {
+                self.trace.keep();
+            } else if steps == STEPS_MAX {
+                let last = self.trace.last(LINES_TOLD);
+                let why = format!("{steps} steps, and the run does not end: {last}");
+                self.checks.violations.push(Violation::NoRecovery(why));
+                break;
+            }
         }
+        if std::env::var("STEPS").is_ok() { eprintln!("seed {} steps {steps}", self.seed); }
         self.check_settled();
     }
 

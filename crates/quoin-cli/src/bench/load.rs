@@ -5,13 +5,14 @@ use super::flow::{Flow, Source, Tally};
 use super::stock::{self, Watch};
 use super::sustained;
 use crate::cli::BenchLoadArgs;
+use crate::client::keys::VerifiedKey;
 use crate::client::{Patience, Session};
 use crate::dev::cluster::{Cluster, Wish};
 use crate::dev::{FIRST_GOVERNOR, Stop, Temporary, ensure_keys};
 use crate::failure::Failure;
 use crate::folder::Folder;
 use crate::say;
-use quoin_core::{CustodyMethod, Scheme};
+use quoin_core::{CustodyMethod, Purpose, Scheme};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::process::Stdio;
@@ -153,7 +154,12 @@ async fn load(source: &Arc<Source>, args: &BenchLoadArgs) -> Result<Vec<Row>, Fa
 async fn source(session: Session, scheme: Scheme) -> Result<Source, Failure> {
     let keys = ensure_keys(&session).await?;
     let mut keys = keys.into_iter();
-    let key = keys.find(|k| k.custody() == CustodyMethod::Mpc && k.public().scheme == scheme);
+    let fits = |k: &VerifiedKey| {
+        let public = k.public();
+        k.custody() == CustodyMethod::Mpc
+            && (public.scheme, public.purpose) == (scheme, Purpose::Trading)
+    };
+    let key = keys.find(fits);
     let key = key.ok_or_else(|| Failure::new("the dev cluster has no key of this scheme"))?;
     Source::new(Arc::new(session), key)
 }

@@ -324,14 +324,18 @@ impl Node {
         }
     }
 
-    /// Hands a permitted ceremony to the nodes that are there, once its decision is durable.
+    /// Hands a permitted ceremony to the nodes that are there, once its decision is durable. One
+    /// that a node has handed over goes no further: while its ceremony cannot begin, because
+    /// another of the key is under way, every copy is judged anew, and copies of copies would never
+    /// end.
     fn hand_on_succession(&mut self, from: &Peer, frame: &RequestFrame) {
+        if let Peer::Node(_) = from {
+            return;
+        }
         for node in self.peers.connected_nodes() {
-            if *from != Peer::Node(node) {
-                let frame = handed_on(&frame.stamp, &frame.payload, &frame.approvals);
-                let told = Continuation::Send(Peer::Node(node), Frame::Request(frame));
-                self.after(self.last_ticket, told);
-            }
+            let frame = handed_on(&frame.stamp, &frame.payload, &frame.approvals);
+            let told = Continuation::Send(Peer::Node(node), Frame::Request(frame));
+            self.after(self.last_ticket, told);
         }
     }
 

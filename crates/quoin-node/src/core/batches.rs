@@ -35,9 +35,10 @@ type ToFill = BTreeMap<(u8, Vec<NodeIndex>), Vec<(KeyId, ShareEpoch, Scheme)>>;
 struct Need {
     /// No gateway draws on it.
     spare: bool,
-    /// A batch for it is under way.
+    /// With the batches under way it has enough.
     served: bool,
-    free: usize,
+    /// How many presignatures it has with these.
+    coming: usize,
 }
 
 struct Batch {
@@ -81,9 +82,10 @@ impl Batches {
             .collect()
     }
 
-    /// Whether a batch for the pool is under way.
-    fn serve(&self, pool: &PoolId) -> bool {
-        self.running.values().any(|b| pool_of(&b.header) == *pool)
+    /// How many batches for the pool are under way.
+    fn serving(&self, pool: &PoolId) -> usize {
+        let running = self.running.values();
+        running.filter(|b| pool_of(&b.header) == *pool).count()
     }
 
     /// Whether a batch for the pool was refused a moment ago.
@@ -133,8 +135,8 @@ impl Node {
                 }
             }
         }
-        if let Some((_, pool, size)) = neediest
-            && !self.batches.serve(&pool)
+        if let Some((need, pool, size)) = neediest
+            && !need.served
         {
             self.propose(turn, pool, size);
         }
@@ -149,13 +151,16 @@ impl Node {
             false => sizes.low,
         };
         let free = self.pools.free(pool);
-        let served = self.batches.serve(pool);
+        // A second batch while the first one waits for the others' messages, where one is too few:
+        // it keeps the workers busy.
+        let coming = free + self.batches.serving(pool) * usize::from(sizes.batch);
+        let served = coming >= enough;
         // A pool that is being filled still comes before those that are there in case.
         let due = free < enough && !self.batches.was_refused(pool, now) && !(spare && served);
         due.then_some(Need {
             spare,
             served,
-            free,
+            coming,
         })
     }
 

@@ -16,6 +16,10 @@ pub const RECORD_BYTES_MAX: usize = 1024 * 1024;
 
 /// One record of the journal.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a record lives for a moment, between its making and its encoding"
+)]
 pub enum Record {
     /// A lane started. Its generation only grows.
     #[n(0)]

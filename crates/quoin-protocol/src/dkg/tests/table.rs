@@ -5,7 +5,8 @@ use super::*;
 const PAGE: &str = include_str!("../../../../../docs/spec/share-life.md");
 
 /// The files that the table names.
-const FILES: [(&str, &str); 7] = [
+const FILES: [(&str, &str); 8] = [
+    ("dkg/tests/certificates.rs", include_str!("certificates.rs")),
     ("dkg/tests/complaints.rs", include_str!("complaints.rs")),
     ("dkg/tests/envelopes.rs", include_str!("envelopes.rs")),
     ("dkg/tests/guards.rs", include_str!("guards.rs")),
