@@ -132,11 +132,9 @@ pub struct DevArgs {
 #[derive(Debug, Subcommand)]
 pub enum DevCommand {
     /// Change the nodes and the threshold of a dev cluster while it runs
-    #[command(
-        after_help = "Examples:\n  quoin dev grow --to 5 --threshold 3\n  \
+    #[command(after_help = "Examples:\n  quoin dev grow --to 5 --threshold 3\n  \
                             quoin dev grow --to 3 --without 3   (node 3 leaves, a new one comes)\n\n\
-                            Keys stay with the nodes that hold them: `quoin key reshare NAME` moves one."
-    )]
+                            Keys stay with the nodes that hold them: `quoin key reshare NAME` moves one.")]
     Grow(DevGrowArgs),
 }
 
@@ -357,10 +355,8 @@ pub enum KeyCommand {
     #[command(after_help = "Example:\n  quoin key refresh desk-ecdsa")]
     Refresh(KeyChangeArgs),
     /// Deal a key anew to the nodes and the threshold of the charter in force; the key stays
-    #[command(
-        after_help = "Examples:\n  quoin key reshare desk-ecdsa\n  \
-                      quoin key reshare desk-ecdsa --dealer 1 --dealer 3   (node 2 is lost)"
-    )]
+    #[command(after_help = "Examples:\n  quoin key reshare desk-ecdsa\n  \
+                      quoin key reshare desk-ecdsa --dealer 1 --dealer 3   (node 2 is lost)")]
     Reshare(KeyReshareArgs),
     /// Take a key out of use for a while
     #[command(after_help = "Example:\n  quoin key suspend desk-ecdsa --as alice")]

@@ -169,9 +169,7 @@ fn threshold(
         .collect();
     let made = match openings {
         None => combine::finish(key, &set, tweak, digest, &partials),
-        Some(openings) => {
-            combine::finish_treasury(key, &set, tweak, digest, openings, &partials)
-        }
+        Some(openings) => combine::finish_treasury(key, &set, tweak, digest, openings, &partials),
     };
     let made = made.map_err(|fault| CombineFailure {
         message: fault.to_string(),
@@ -182,10 +180,7 @@ fn threshold(
 
 /// The single holder of a local key answers with the whole signature: 64 bytes, then the recovery
 /// id for ECDSA.
-fn whole(
-    key: &KeyPublic,
-    answers: &[(NodeIndex, Answer)],
-) -> Result<Made, CombineFailure> {
+fn whole(key: &KeyPublic, answers: &[(NodeIndex, Answer)]) -> Result<Made, CombineFailure> {
     let [(node, answer)] = answers else {
         return Err(failure("a local key has one answer"));
     };

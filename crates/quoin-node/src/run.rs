@@ -6,8 +6,8 @@
 
 mod folder;
 mod links;
-mod pools;
 mod opened;
+mod pools;
 mod shell;
 mod worker;
 

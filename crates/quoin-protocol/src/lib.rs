@@ -28,9 +28,7 @@ pub use batch::{BatchHeader, Profile};
 pub use bind::{Bound, bind, binding_of};
 pub use derive::{ChildKey, DeriveFault, derive};
 pub use local::sign_local;
-pub use presign::{
-    Answer, Binding, CombineFault, CombineReason, Opening, Presignature, SignFault,
-};
+pub use presign::{Answer, Binding, CombineFault, CombineReason, Opening, Presignature, SignFault};
 pub use roster::Roster;
 pub use round::{Advance, Inbox, Outbox, Round, RoundMessage};
 pub use share::{KeyPublic, KeyShare};

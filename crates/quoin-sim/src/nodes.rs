@@ -7,10 +7,12 @@ use crate::faults::{
 use crate::network::{Place, Scheduled};
 use crate::twin::Twin;
 use crate::violation::Violation;
+use crate::workload::What;
 use crate::world::World;
 use quoin_api::Frame;
 use quoin_api::frame::Reply;
 use quoin_api::statements::{Answer, Heartbeat};
+use quoin_core::payload::KeyChange;
 use quoin_core::{Certificate, Generation, Lane, NodeIndex, SecretBytes, Signed, TimeMs};
 use quoin_gateway::core as gateway;
 use quoin_node::core::{
@@ -329,7 +331,15 @@ impl World {
 
     /// A node that has decided with a clock that all its peers contradict has judged by it.
     fn check_clock(&mut self, node: NodeIndex, record: &Record) {
-        let decides = matches!(record, Record::Decision(_) | Record::Consumed(_));
+        let decided = match record {
+            Record::Decision(decision) => Some(decision.request_id),
+            Record::Consumed(consumed) => Some(consumed.request_id),
+            _ => None,
+        };
+        // What takes a key out of use is never held up by clocks.
+        let restricts = |what: &What| matches!(what, What::Change(KeyChange::Suspend));
+        let mut exempt = self.work.iter().filter(|work| restricts(&work.what));
+        let decides = decided.is_some_and(|id| exempt.all(|work| work.request_id != id));
         let Some(sim) = self.nodes.get(&node) else {
             return;
         };

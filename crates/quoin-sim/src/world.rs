@@ -32,7 +32,7 @@ const CALM_MS: u64 = 200_000;
 const LIARS_CALM_MS: u64 = 5_000;
 const TICK_MS: u64 = 100;
 /// After how many steps a run counts as one that does not end: many times what any needs.
-const STEPS_MAX: u64 = 2_000_000;
+const STEPS_MAX: u64 = 400_000;
 /// How many of the last steps of such a run are kept, and how many lines of them are told.
 const STEPS_KEPT: u64 = 200;
 const LINES_TOLD: usize = 24;
@@ -298,7 +298,6 @@ impl World {
                 break;
             }
         }
-        if std::env::var("STEPS").is_ok() { eprintln!("seed {} steps {steps}", self.seed); }
         self.check_settled();
     }
 

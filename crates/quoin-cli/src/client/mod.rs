@@ -21,7 +21,9 @@ use quoin_core::{
 };
 use quoin_policy::{Constitution, verify_successor};
 use std::time::{Duration, Instant};
-pub use wire::{Answer, ChangedAnswer, CharterReport, Gateway, PendingAsk, Refused, SignedAnswer, http_client};
+pub use wire::{
+    Answer, ChangedAnswer, CharterReport, Gateway, PendingAsk, Refused, SignedAnswer, http_client,
+};
 
 /// How long a stamp is good for: long enough for approvals of the same hour.
 pub const STAMP_LIFE_MS: u64 = 60 * 60 * 1000;

@@ -127,10 +127,10 @@ pub(super) fn write_single(
 ) -> Result<Zeroizing<String>, Failure> {
     match to {
         SingleFormatArg::Xprv => key.to_xprv().map_err(unusable),
-        SingleFormatArg::Mnemonic | SingleFormatArg::Xpub => Err(Failure::new(
-            "a key is not exported in that format",
-        )
-        .because("words are the source of a key, and an xpub holds no private key")),
+        SingleFormatArg::Mnemonic | SingleFormatArg::Xpub => {
+            Err(Failure::new("a key is not exported in that format")
+                .because("words are the source of a key, and an xpub holds no private key"))
+        }
         to => write(to, &key.into_key(), password_file),
     }
 }

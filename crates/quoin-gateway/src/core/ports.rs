@@ -42,7 +42,11 @@ impl ClusterView {
             return BTreeSet::new();
         };
         let holders = key.public_shares.iter().map(|s| s.node);
-        let same = |n: &NodeIndex| self.nodes.get(n).is_some_and(|now| dealt.get(n) == Some(now));
+        let same = |n: &NodeIndex| {
+            self.nodes
+                .get(n)
+                .is_some_and(|now| dealt.get(n) == Some(now))
+        };
         holders.filter(same).collect()
     }
 }

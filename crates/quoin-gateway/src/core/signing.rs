@@ -238,7 +238,12 @@ impl Gateway {
         self.ask_keys_every(now, KEYS_REFRESH_MS, effects);
     }
 
-    pub(super) fn ask_keys_every(&mut self, now: TimeMs, interval_ms: u64, effects: &mut Vec<Effect>) {
+    pub(super) fn ask_keys_every(
+        &mut self,
+        now: TimeMs,
+        interval_ms: u64,
+        effects: &mut Vec<Effect>,
+    ) {
         let up: Vec<NodeIndex> = self.nodes.up().collect();
         for node in up {
             if self.nodes.should_ask_keys(now, node, interval_ms) {

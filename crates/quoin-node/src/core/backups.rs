@@ -59,7 +59,10 @@ impl Node {
         let waits = |key: &KeyId, pending: &Pending| {
             !pending.endorsed && !self.is_backed_up(*key, pending.hash)
         };
-        let pending = self.keys.iter().filter_map(|(k, e)| Some((k, e.next.as_ref()?)));
+        let pending = self
+            .keys
+            .iter()
+            .filter_map(|(k, e)| Some((k, e.next.as_ref()?)));
         let late: Vec<KeyId> = pending
             .filter(|(key, pending)| waits(key, pending) && due(key))
             .map(|(key, _)| *key)

@@ -14,6 +14,7 @@ use quoin_core::payload::{CreateKey, KeyChange};
 use quoin_core::{
     Boot, CeremonyId, ClusterId, CustodyMethod, KeyId, KeyName, NodeIndex, RequestId, TimeMs, tags,
 };
+use quoin_protocol::combine::KeyPublic;
 use quoin_protocol::dkg::{DkgParams, Generated, Succession, SuccessionParams};
 use quoin_protocol::{Abort, Advance, Inbox, Outbox, Round, RoundMessage};
 use std::collections::{BTreeMap, BTreeSet};
@@ -235,6 +236,12 @@ impl Node {
             KeyChange::Refresh if entry.kept.len() >= KEPT_REFRESH_MAX => Some(
                 "too many records of the key were given up: reshare it without the node at fault",
             ),
+            // Such a ceremony ends before it begins, on every node and at every retry; whoever asked
+            // would never hear of it.
+            KeyChange::Reshare { dealers } if !self.may_deal(current.public(), dealers) => Some(
+                "the dealers must be as many holders of the epoch in use as its threshold says, \
+                 ascending, and nodes of the charter in force",
+            ),
             KeyChange::Refresh | KeyChange::Reshare { .. } if !entry.may_succeed() => {
                 Some("the key is out of use, or too many of its old epochs wait for their erasure")
             }
@@ -246,6 +253,14 @@ impl Node {
             KeyChange::Refresh | KeyChange::Reshare { .. } => None,
             _ => Some("the change does not concern the shares of the key"),
         }
+    }
+
+    /// Whether these nodes can deal the next epoch: the ceremony itself asks for the same.
+    fn may_deal(&self, base: &KeyPublic, dealers: &[NodeIndex]) -> bool {
+        let live = self.live_holders(base);
+        dealers.len() == usize::from(base.threshold)
+            && dealers.is_sorted_by(|a, b| a < b)
+            && dealers.iter().all(|d| live.contains(d))
     }
 
     /// Starts to move a key to its next epoch, when this node's state admits it.

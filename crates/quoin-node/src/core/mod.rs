@@ -33,13 +33,12 @@ mod treasury;
 
 pub use config::{NodeConfig, PoolSizes};
 pub use effect::{Alarm, Effect, Event, JobId, Peer, Ticket};
-pub use keys::share_label;
 pub use job::{Job, JobResult};
+pub use keys::share_label;
 pub use pool::PoolStat;
 pub use record::{
     BootRecord, Consumed, Decision, Denied, FaultRecord, Finished, FirstSeen, KeyRecord,
-    KeyStateRecord, NodeChangedRecord,
-    RECORD_BYTES_MAX, Record, TryRecord,
+    KeyStateRecord, NodeChangedRecord, RECORD_BYTES_MAX, Record, TryRecord,
 };
 pub use recover::{RecoverError, Recovered};
 pub use requests::{CLUSTER_ACCOUNT, key_addresses};

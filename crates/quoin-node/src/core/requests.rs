@@ -5,8 +5,8 @@
 //! consumed presignature. The partial signature is made after that record is durable.
 
 use super::ceremonies::key_id;
-use super::handover::birth_failed;
 use super::config::OUTCOME_MS;
+use super::handover::birth_failed;
 use super::keys::KeyEntry;
 use super::record::{Consumed, Decision, Denied, FirstSeen};
 use super::{Continuation, Node, Peer, REQUESTS_MAX, Record, Turn};

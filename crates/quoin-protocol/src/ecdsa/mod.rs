@@ -58,8 +58,8 @@ mod testing;
 pub mod timing;
 mod zero;
 
-pub(crate) use combine::{combine_bound, verify};
 pub use combine::{CombineFault, EcdsaSignature, combine, verify_compact};
+pub(crate) use combine::{combine_bound, verify};
 pub use params::{Params, Production};
 pub(crate) use presignature::Bound;
 pub use presignature::{Answer, Presignature, SignFault};

@@ -11,8 +11,8 @@ const SEEDS_MAX: u64 = 60;
 fn found(defect: Defect, is_it: impl Fn(&Violation) -> bool) -> u64 {
     for seed in 1..=SEEDS_MAX {
         let options = Options {
-            keep_lines: false,
             defect: Some(defect),
+            ..Options::default()
         };
         if run_with(seed, options).violations.iter().any(&is_it) {
             let sound = run_seed(seed, false).violations;
@@ -143,8 +143,8 @@ fn a_seed_is_a_run() {
 #[test]
 fn the_number_of_threads_changes_nothing() {
     let options = Options {
-        keep_lines: false,
         defect: Some(Defect::AlteredSignature),
+        ..Options::default()
     };
     let one = run_seeds(1, 12, 1, options, &|_| {});
     let three = run_seeds(1, 12, 3, options, &|_| {});

@@ -623,6 +623,29 @@ fn a_refresh_that_was_asked_for_runs_end_to_end() {
     sign(&mut net, 2, &set(&[1, 2]));
 }
 
+#[test]
+fn a_request_that_must_wait_for_another_ceremony_is_not_handed_round_for_ever() {
+    let mut net = Net::calm();
+    for index in 1..=3 {
+        net.host(index).keep_jobs = true;
+    }
+    refresh(&mut net, 9);
+    let work = net.cluster.change_key(1, KeyChange::Refresh);
+    for index in 1..=3 {
+        net.gateway_says(index, Frame::Request(work.frame(None)));
+    }
+    // Each node hands on what its gateway says and nothing else, or this would not come to rest.
+    net.settle();
+    let sent = net.hosts.values().flat_map(|h| &h.sent);
+    let handed = sent.filter(|(_, f)| matches!(f, Frame::Request(_)));
+    assert_eq!(handed.count(), 6);
+    for index in 1..=3 {
+        net.host(index).keep_jobs = false;
+    }
+    net.settle();
+    assert_eq!(epochs(&net), [1, 1, 1]);
+}
+
 /// What a node may say that is not allowed at its place.
 #[test]
 fn a_listing_with_a_false_certificate_teaches_nothing() {

@@ -125,7 +125,11 @@ fn a_denial_is_repeated_word_for_word_and_charges_nothing() {
     assert_eq!(net.spent(1), (0, 0));
     // The gateway will not name the presignature again, so it is thrown away.
     let key = net.cluster.key.key;
-    assert!(!net.core(1).pools.has(&(key, quoin_core::ShareEpoch::default(), set(&[1, 2])), &id));
+    assert!(
+        !net.core(1)
+            .pools
+            .has(&(key, quoin_core::ShareEpoch::default(), set(&[1, 2])), &id)
+    );
     let allowed = net.cluster.pay(2, 0, FRIEND);
     net.sign(&allowed, &set(&[1, 2]));
 }
@@ -140,7 +144,13 @@ fn a_retry_with_another_presignature_is_charged_once_and_signs_the_same_digest()
     let key = &net.cluster.key;
     let decoded = quoin_chain::decode(&work.payload, &net.cluster.account, key.scheme).unwrap();
     for finished in [first, second] {
-        combine::verify(key, &combine::ROOT_TWEAK, decoded.digest(), &finished.signature).unwrap();
+        combine::verify(
+            key,
+            &combine::ROOT_TWEAK,
+            decoded.digest(),
+            &finished.signature,
+        )
+        .unwrap();
     }
     assert_eq!(net.spent(1), (1, 1));
     assert_eq!(net.spent(2), (1, 1));

@@ -109,6 +109,28 @@ fn a_reshare_whose_dealers_are_no_holders_comes_to_nothing() {
 }
 
 #[test]
+fn a_reshare_whose_dealers_do_not_fit_the_epoch_in_use_is_refused_and_not_left_without_an_answer() {
+    let mut net = spare();
+    net.amend(&[1, 2, 3, 4], 3);
+    let key = net.cluster.key.key;
+    let refused = |net: &Net, dealers: &[u8]| {
+        let dealers = dealers.iter().copied().map(node).collect();
+        let change = KeyChange::Reshare { dealers };
+        net.core(1).succession_refused(key, &change)
+    };
+    assert_eq!(refused(&net, &[1, 2]), None);
+    for wrong in [&[1u8][..], &[1, 2, 3], &[2, 1], &[1, 1], &[1, 4]] {
+        let why = refused(&net, wrong);
+        assert!(why.is_some_and(|w| w.contains("dealers")), "{wrong:?}");
+    }
+    // What fitted the epoch before fits the next no more: its threshold is another.
+    reshare(&mut net, 1, &[1, 2]);
+    assert_eq!(epochs(&net), [1; 4]);
+    assert!(refused(&net, &[1, 2]).is_some_and(|w| w.contains("dealers")));
+    assert_eq!(refused(&net, &[1, 2, 4]), None);
+}
+
+#[test]
 fn a_pending_record_of_a_node_that_left_gives_way_to_a_reshare() {
     let mut net = spare();
     // Node 3 is lost for good before its share is durable, and so cannot even say that it is.
