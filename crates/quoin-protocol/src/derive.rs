@@ -99,7 +99,7 @@ pub fn derive(public: &KeyPublic, path: &DerivationPath) -> Result<ChildKey, Der
 /// The same for a public key and chain code that are not in a record.
 ///
 /// # Errors
-/// As [`derive`].
+/// As [`derive()`].
 pub fn derive_from(
     scheme: Scheme,
     public_key: &[u8],
@@ -203,7 +203,7 @@ impl ChildKey {
     /// The child of this key at `path`; this key itself for the root.
     ///
     /// # Errors
-    /// As [`derive`].
+    /// As [`derive()`].
     pub fn child(self, path: &DerivationPath) -> Result<Self, DeriveFault> {
         match self.scheme {
             // The common case costs nothing: an account that is the key itself.

@@ -4,7 +4,7 @@
 //! presignature can only be taken out of its pool once. Neither is `Clone`, so the types leave no
 //! way to sign without judgement, or twice with one presignature.
 //!
-//! Keys of most purposes sign in one round: [`sign()`]. Treasury keys take two, see [`crate::bind`].
+//! Keys of most purposes sign in one round: [`sign()`]. Treasury keys take two, see [`mod@crate::bind`].
 
 use crate::combine::message_of;
 use crate::derive::derive;

@@ -112,10 +112,8 @@ impl World {
             gateway::Outcome::KeyCreated { certificate, .. } => {
                 self.key_made(place, kind, certificate);
             }
-            gateway::Outcome::KeyRenewed { certificate, .. } => {
-                if self.settle(place, kind) > 0 {
-                    self.key_renewed(certificate);
-                }
+            gateway::Outcome::KeyRenewed { certificate, .. } if self.settle(place, kind) > 0 => {
+                self.key_renewed(certificate);
             }
             gateway::Outcome::Changed(changed) if changed.is_complete() || self.calm => {
                 self.counts.keys_changed += self.settle(place, kind);

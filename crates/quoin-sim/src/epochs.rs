@@ -36,7 +36,7 @@ pub struct Epochs {
     active: BTreeMap<Of, BTreeMap<NodeIndex, TimeMs>>,
     newest: BTreeMap<(NodeIndex, KeyId), ShareEpoch>,
     /// The shares on every disk.
-    sealed: BTreeMap<NodeIndex, BTreeMap<Of, Vec<u8>>>,
+    sealed: BTreeMap<NodeIndex, BTreeMap<Of, Vec<Vec<u8>>>>,
     /// The backups that were written, by the record's hash.
     backups: BTreeSet<(NodeIndex, [u8; 32])>,
     lent: BTreeMap<PresignatureId, Of>,
@@ -124,7 +124,11 @@ impl Epochs {
             let epoch = ShareEpoch(parts.next()?.parse().ok()?);
             Some(((key, epoch), secret.expose().to_vec()))
         };
-        let now: BTreeMap<Of, Vec<u8>> = sealed.iter().filter_map(read).collect();
+        // A node may keep the share of a record that was given up beside one of the same number.
+        let mut now: BTreeMap<Of, Vec<Vec<u8>>> = BTreeMap::new();
+        for (of, share) in sealed.iter().filter_map(read) {
+            now.entry(of).or_default().push(share);
+        }
         let before = self.sealed.insert(node, now.clone()).unwrap_or_default();
         let gone = before.keys().filter(|of| !now.contains_key(of));
         let mut found: Vec<Violation> = gone
@@ -157,7 +161,7 @@ impl Epochs {
         epochs.any(|(of, public)| {
             let shares = public.public_shares.iter();
             let there = shares.filter(|s| match self.sealed.get(&s.node) {
-                Some(disk) => disk.get(of).is_some_and(|share| *share == s.point),
+                Some(disk) => disk.get(of).is_some_and(|all| all.contains(&s.point)),
                 None => true,
             });
             there.count() >= usize::from(public.threshold)

@@ -5,7 +5,6 @@
 
 use crate::changes::{Changes, draw_size};
 use crate::checks::{Checks, Facts};
-use crate::disk::Disk;
 use crate::epochs::Epochs;
 use crate::faults::{Counts, Defect, Faults, below, chance};
 use crate::gateways::SimGateway;
@@ -173,7 +172,7 @@ impl World {
         }
         // Who is named by the second charter only begins with nothing.
         for node in cluster.nodes.keys() {
-            disks.entry(*node).or_insert_with(Disk::default);
+            disks.entry(*node).or_default();
         }
         let slow = faults.slow_disk.then(|| below(&mut rng, 3) as usize);
         let nodes = disks.into_iter().enumerate().map(|(place, (n, disk))| {
