@@ -406,7 +406,11 @@ impl World {
         match (self.defect, &record) {
             (Some(Defect::ForgottenShares), _) => secrets.clear(),
             (Some(Defect::EraseEarly), Record::KeyActive { certificate, .. }) => {
-                erased.extend(label_before(&certificate.0));
+                let disk = self.nodes.get(&node).map(|n| n.disk.sealed());
+                let labels = disk.into_iter().flatten().map(|(label, _)| label);
+                if let Some(before) = label_before(&certificate.0) {
+                    erased.extend(labels.filter(|l| l.starts_with(&before)).cloned());
+                }
             }
             _ => {}
         }
@@ -504,10 +508,10 @@ impl World {
     }
 }
 
-/// Under which label the share of the epoch before a certified one is sealed.
+/// How the labels begin under which shares of the epoch before a certified one are sealed.
 fn label_before(certificate: &[u8]) -> Option<String> {
     let certificate = Certificate::<KeyPublic>::from_bytes(certificate).ok()?;
     let public = certificate.unverified();
     let before = public.epoch.0.checked_sub(1)?;
-    Some(format!("share/{}/{before}", public.key))
+    Some(format!("share/{}/{before}/", public.key))
 }

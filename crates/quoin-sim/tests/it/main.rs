@@ -111,20 +111,6 @@ fn an_epoch_that_is_made_twice_on_older_disks_is_found() {
 }
 
 #[test]
-fn an_honest_node_that_is_blamed_for_what_the_network_did_is_found() {
-    found(Defect::AlteredMessages, |v| {
-        matches!(v, Violation::HonestBlamed(..))
-    });
-}
-
-#[test]
-fn an_old_epoch_that_serves_after_the_overlap_is_found() {
-    found(Defect::StoppedClocks, |v| {
-        matches!(v, Violation::ServedOldEpoch(..))
-    });
-}
-
-#[test]
 fn a_cluster_that_does_not_recover_is_found() {
     found(Defect::LostRequests, |v| {
         matches!(v, Violation::NoRecovery(_))
