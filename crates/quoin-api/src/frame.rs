@@ -119,6 +119,192 @@ pub enum Frame {
     /// What all signers of a treasury key have opened: the second round of signing with it.
     #[n(30)]
     Openings(#[n(0)] OpeningsFrame),
+    /// A freeze (`Signed<Freeze>`), from whoever carries it.
+    #[n(31)]
+    Freeze(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
+    /// A veto (`Signed<Veto>`), from whoever carries it.
+    #[n(32)]
+    Veto(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
+    /// A watcher's receipt (`Signed<Receipt>`), from whoever carries it.
+    #[n(33)]
+    Receipt(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
+    /// A feed's statement of facts (`Signed<FactStatement>`), from whoever carries it.
+    #[n(34)]
+    Facts(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
+    /// Whether a statement was taken, to who brought it.
+    #[n(35)]
+    StatementReply(#[n(0)] StatementReply),
+    /// Asks for the freezes.
+    #[n(36)]
+    FreezesRequest,
+    /// The freezes that the sender knows, and what has ended.
+    #[n(37)]
+    Freezes(#[n(0)] FreezesFrame),
+    /// Proposes a numbered signer set.
+    #[n(38)]
+    SetProposal(#[n(0)] SetProposal),
+    /// A node's acknowledgements of a numbered signer set (each a `Signed<SetAck>`).
+    #[n(39)]
+    SetAcks(#[n(0)] SetAcksFrame),
+    /// Asks for the proposed charters.
+    #[n(40)]
+    ProposalsRequest,
+    /// The proposed charters that the sender knows.
+    #[n(41)]
+    Proposals(#[n(0)] ProposalsFrame),
+    /// Asks what would be decided about a request, without deciding anything.
+    #[n(42)]
+    ExplainRequest(#[n(0)] ExplainRequest),
+    /// What would be decided.
+    #[n(43)]
+    ExplainReply(#[n(0)] ExplainReply),
+    /// Asks what has been signed and could still execute.
+    #[n(44)]
+    OutstandingRequest,
+    /// What the sender knows to be signed and able to execute.
+    #[n(45)]
+    Outstanding(#[n(0)] OutstandingFrame),
+}
+
+/// The longest statement of facts, with its envelope.
+pub const FACTS_BYTES_MAX: usize = 17 * 1024;
+/// The most freezes of one listing: 64 of each principal that may freeze, for 64 of them.
+pub const FREEZES_MAX: usize = 4096;
+/// The most requests that lifted freezes, in one listing.
+pub const LIFTS_MAX: usize = 1024;
+/// The most proposed charters of one listing.
+pub const PROPOSALS_MAX: usize = 8;
+/// The most outstanding signatures of one listing.
+pub const OUTSTANDING_MAX: usize = 4096;
+
+/// Whether a node took a statement.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct StatementReply {
+    /// SHA-256 of the statement's bytes.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub statement: [u8; 32],
+    /// The node.
+    #[n(1)]
+    pub node: NodeIndex,
+    /// Why not; `None` when it has it durably.
+    #[n(2)]
+    pub refused: Option<Refusal>,
+}
+
+/// All that a node knows of freezes.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct FreezesFrame {
+    /// Each a `Signed<Freeze>`.
+    #[n(0)]
+    pub freezes: Vec<Opaque>,
+    /// The permitted requests that lifted some, as they are handed on.
+    #[n(1)]
+    pub lifts: Vec<RequestFrame>,
+    /// The hash of the sender's state.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub digest: [u8; 32],
+}
+
+/// Proposes a numbered signer set; a hint, until enough nodes have acknowledged it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct SetProposal {
+    /// The number: higher than that of every set before.
+    #[n(0)]
+    pub number: u64,
+    /// The signers.
+    #[n(1)]
+    pub set: SignerSet,
+}
+
+/// Acknowledgements of a numbered signer set: all that the sender has, its own among them.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct SetAcksFrame {
+    /// Each a `Signed<SetAck>`; one per node at most.
+    #[n(0)]
+    pub acks: Vec<Opaque>,
+}
+
+/// The proposed charters that a node knows.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ProposalsFrame {
+    /// The proposals.
+    #[n(0)]
+    pub proposals: Vec<ProposalBody>,
+}
+
+/// A proposed charter, and what it still waits for on one node.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ProposalBody {
+    /// The charter with the signatures so far (`Certificate<Charter>`).
+    #[n(0)]
+    pub certificate: Opaque,
+    /// When the node has seen it first, in milliseconds since 1970.
+    #[n(1)]
+    pub first_seen: quoin_core::TimeMs,
+    /// What is missing, for people.
+    #[n(2)]
+    pub unmet: Vec<String>,
+    /// What approvals of it sign.
+    #[n(3)]
+    pub intent_hash: quoin_core::IntentHash,
+    /// Who has vetoed it.
+    #[n(4)]
+    pub vetoed_by: Vec<String>,
+    /// Of the requests since then: how many were judged under it as well, and how many of those it
+    /// would have decided otherwise.
+    #[n(5)]
+    pub judged: u64,
+    /// See `judged`.
+    #[n(6)]
+    pub flipped: u64,
+    /// The newest of those, in words.
+    #[n(7)]
+    pub flips: Vec<String>,
+}
+
+/// Asks what would be decided about a request.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ExplainRequest {
+    /// Chosen by the asker; named in the reply.
+    #[n(0)]
+    pub attempt: u64,
+    /// The stamp (`Signed<Stamp>`), of whoever wants to know.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub stamp: Vec<u8>,
+    /// The payload (canonical CBOR of `Payload`).
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub payload: Vec<u8>,
+    /// Approvals (`Signed<Approval>`).
+    #[n(3)]
+    pub approvals: Vec<Opaque>,
+}
+
+/// What a node would decide.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ExplainReply {
+    /// The attempt that is answered.
+    #[n(0)]
+    pub attempt: u64,
+    /// The node.
+    #[n(1)]
+    pub node: NodeIndex,
+    /// The explanation as JSON, or why there is none.
+    #[n(2)]
+    pub explanation: Result<String, Refusal>,
+}
+
+/// What has been signed and could still execute.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct OutstandingFrame {
+    /// The node.
+    #[n(0)]
+    pub node: NodeIndex,
+    /// Each an entry of `quoin_policy::Outstanding` as JSON.
+    #[n(1)]
+    pub entries: Vec<String>,
+    /// Whether there are more than fit.
+    #[n(2)]
+    pub truncated: bool,
 }
 
 /// The first frame on a connection.
@@ -518,6 +704,14 @@ impl Frame {
             | Self::Finished(_)
             | Self::Tombstone(_)
             | Self::Charter(_)
+            | Self::Freeze(_)
+            | Self::Veto(_)
+            | Self::Receipt(_)
+            | Self::Facts(_)
+            | Self::Freezes(_)
+            | Self::StatementReply(_)
+            | Self::SetProposal(_)
+            | Self::SetAcks(_)
             | Self::LeaseRequest(_)
             | Self::LeaseGrant(_) => Priority::Urgent,
             _ => Priority::Normal,
@@ -563,6 +757,18 @@ impl Frame {
             Self::Complaint(c) => ("complaint bytes", c.complaint.len(), COMPLAINT_BYTES_MAX),
             Self::Charter(b) => ("charter bytes", b.len(), FRAME_STATEMENT_BYTES_MAX),
             Self::Hello(h) => ("build bytes", h.build.len(), 64),
+            Self::Freeze(b) | Self::Veto(b) | Self::Receipt(b) => {
+                ("statement bytes", b.len(), SIGNED_BYTES_MAX)
+            }
+            Self::Facts(b) => ("statement bytes", b.len(), FACTS_BYTES_MAX),
+            Self::Freezes(f) if f.freezes.len() > FREEZES_MAX => {
+                ("freezes", f.freezes.len(), FREEZES_MAX)
+            }
+            Self::Freezes(f) => ("lifts", f.lifts.len(), LIFTS_MAX),
+            Self::SetAcks(a) => ("acknowledgements", a.acks.len(), ENDORSEMENTS_MAX),
+            Self::Proposals(p) => ("proposals", p.proposals.len(), PROPOSALS_MAX),
+            Self::ExplainRequest(e) => ("approvals", e.approvals.len(), APPROVALS_MAX),
+            Self::Outstanding(o) => ("entries", o.entries.len(), OUTSTANDING_MAX),
             _ => return Ok(()),
         };
         if count > max {

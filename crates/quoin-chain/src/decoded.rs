@@ -5,7 +5,7 @@
 
 use crate::{evm, text};
 use quoin_core::intent::{Action, ChainId, Horizon, Intent, RiskEffect};
-use quoin_core::payload::{ChangeKey, ChangeNode, CreateKey, KeyChange};
+use quoin_core::payload::{ChangeKey, ChangeNode, CreateKey, KeyChange, LIFTS_MAX, Unfreeze};
 use quoin_core::stamp::{Account, Scheme};
 use quoin_core::{Payload, PayloadHash, Rejection};
 
@@ -107,6 +107,7 @@ pub fn decode(payload: &Payload, account: &Account, scheme: Scheme) -> Result<De
         }
         Payload::ChangeKey(wish) => change_key(wish, account)?,
         Payload::ChangeNode(wish) => change_node(*wish, account)?,
+        Payload::Unfreeze(wish) => unfreeze(wish, account)?,
     };
     Ok(Decoded {
         intent,
@@ -153,6 +154,29 @@ fn change_node(wish: ChangeNode, account: &Account) -> Result<Meaning, Rejection
     let action = Action::ChangeNode {
         node: wish.node,
         change: wish.change,
+    };
+    Ok((quoin_intent(action), Digest::Ceremony))
+}
+
+fn unfreeze(wish: &Unfreeze, account: &Account) -> Result<Meaning, Rejection> {
+    needs_quoin(account, "a request to lift freezes")?;
+    needs_root(account)?;
+    let ascending = wish.lifts.is_sorted_by(|a, b| a < b);
+    if !ascending || wish.lifts.is_empty() || wish.lifts.len() > LIFTS_MAX {
+        return Err(Rejection::caller(
+            "unfreeze.lifts",
+            "expected 1 to 64 ids of freezes in ascending order, each once",
+        ));
+    }
+    if !wish.suspends.is_sorted_by(|a, b| a < b) || wish.suspends.len() > LIFTS_MAX {
+        return Err(Rejection::caller(
+            "unfreeze.suspends",
+            "expected at most 64 principals in ascending order, each once",
+        ));
+    }
+    let action = Action::Unfreeze {
+        lifts: wish.lifts.clone(),
+        suspends: wish.suspends.clone(),
     };
     Ok((quoin_intent(action), Digest::Ceremony))
 }

@@ -5,7 +5,7 @@
 
 use crate::amount::Amount;
 use crate::error::Rejection;
-use crate::ids::{KeyId, KeyName, NodeIndex};
+use crate::ids::{FreezeId, KeyId, KeyName, NodeIndex, PrincipalId};
 use crate::payload::{KeyChange, NodeChange};
 use crate::stamp::{Purpose, Scheme};
 use crate::time::TimeMs;
@@ -386,6 +386,16 @@ pub enum Action {
         #[n(1)]
         change: NodeChange,
     },
+    /// Lifts freezes.
+    #[n(10)]
+    Unfreeze {
+        /// The freezes that end.
+        #[n(0)]
+        lifts: Vec<FreezeId>,
+        /// Whose freezes count no longer.
+        #[n(1)]
+        suspends: Vec<PrincipalId>,
+    },
 }
 
 /// Why a payload has no better class than [`Action::Unexplained`].
@@ -427,6 +437,7 @@ impl Action {
             Self::CreateKey { .. } => "create_key",
             Self::ChangeKey { .. } => "change_key",
             Self::ChangeNode { .. } => "change_node",
+            Self::Unfreeze { .. } => "unfreeze",
         }
     }
 
@@ -443,7 +454,8 @@ impl Action {
             | Self::Message { .. }
             | Self::CreateKey { .. }
             | Self::ChangeKey { .. }
-            | Self::ChangeNode { .. } => None,
+            | Self::ChangeNode { .. }
+            | Self::Unfreeze { .. } => None,
         }
     }
 
@@ -461,7 +473,8 @@ impl Action {
             Self::Message { .. }
             | Self::CreateKey { .. }
             | Self::ChangeKey { .. }
-            | Self::ChangeNode { .. } => None,
+            | Self::ChangeNode { .. }
+            | Self::Unfreeze { .. } => None,
         }
     }
 }

@@ -19,9 +19,10 @@ pub mod stamp;
 pub mod statement;
 pub mod tags;
 pub mod time;
+pub mod webauthn;
 
 pub use amount::Amount;
-pub use credential::{PublicCredential, SigningIdentity};
+pub use credential::{P256Identity, PublicCredential, Signs, SigningIdentity};
 pub use error::{Class, Field, Rejection};
 pub use ids::*;
 pub use intent::{Action, Address, AssetId, ChainId, Intent};
@@ -32,3 +33,4 @@ pub use signer_set::SignerSet;
 pub use stamp::{CustodyMethod, KeyOrigin, KeyState, Purpose, Scheme, Stamp};
 pub use statement::{Certificate, Signed, Statement};
 pub use time::TimeMs;
+pub use webauthn::{Assertion, AssertionFault, Passkey};

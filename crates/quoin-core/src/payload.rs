@@ -4,7 +4,7 @@
 
 use crate::cbor;
 use crate::hash::tagged;
-use crate::ids::{KeyId, KeyName, NodeIndex, PayloadHash};
+use crate::ids::{FreezeId, KeyId, KeyName, NodeIndex, PayloadHash, PrincipalId};
 use crate::stamp::{Purpose, Scheme};
 use crate::tags;
 use minicbor::{Decode, Encode};
@@ -38,6 +38,25 @@ pub enum Payload {
     /// A request of the operators that concerns a node.
     #[n(6)]
     ChangeNode(#[n(0)] ChangeNode),
+    /// A request to lift freezes.
+    #[n(7)]
+    Unfreeze(#[n(0)] Unfreeze),
+}
+
+/// The most freezes that one request lifts.
+pub const LIFTS_MAX: usize = 64;
+
+/// A request to lift freezes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unfreeze {
+    /// The freezes that end, ascending. They never take effect again.
+    #[n(0)]
+    pub lifts: Vec<FreezeId>,
+    /// Whose freezes count no longer, for ever, ascending.
+    #[n(1)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub suspends: Vec<PrincipalId>,
 }
 
 /// A request to change a key's shares or its state.
@@ -141,6 +160,8 @@ pub enum PayloadKind {
     ChangeKey,
     /// [`Payload::ChangeNode`].
     ChangeNode,
+    /// [`Payload::Unfreeze`].
+    Unfreeze,
 }
 
 impl Payload {
@@ -161,6 +182,7 @@ impl Payload {
             Self::CreateKey(_) => PayloadKind::CreateKey,
             Self::ChangeKey(_) => PayloadKind::ChangeKey,
             Self::ChangeNode(_) => PayloadKind::ChangeNode,
+            Self::Unfreeze(_) => PayloadKind::Unfreeze,
         }
     }
 }

@@ -3,12 +3,23 @@
 //! A statement is valid because of its signatures, whoever delivers it. The domain tag of the
 //! statement's type is the external additional data of the signature, so a signature over one type
 //! can never be presented as one over another.
+//!
+//! A passkey signs no bytes of ours. Its envelope carries a Web Authentication assertion instead:
+//! the authenticator data and the client data in the unprotected header, r and s as the signature.
+//! The assertion's challenge stands for the statement: the hash of what another credential would
+//! have signed, tag and header included, unless the type names another [challenge].
+//!
+//! [challenge]: Statement::challenge
 
 use crate::cbor::{self, CborError};
-use crate::credential::{CredentialSignature, PublicCredential, SigningIdentity};
+use crate::credential::{CredentialSignature, PublicCredential, Signs};
 use crate::ids::CredentialId;
 use crate::tags::Tag;
+use crate::webauthn::{
+    AUTHENTICATOR_DATA_BYTES_MAX, Assertion, AssertionFault, CLIENT_DATA_BYTES_MAX, Passkey,
+};
 use minicbor::{Decode, Decoder, Encode, Encoder};
+use sha2::{Digest, Sha256};
 
 /// A type that can be signed: its domain tag and the largest encoding accepted.
 pub trait Statement: Encode<()> + for<'b> Decode<'b, ()> {
@@ -16,10 +27,24 @@ pub trait Statement: Encode<()> + for<'b> Decode<'b, ()> {
     const TAG: Tag;
     /// The largest canonical encoding that is decoded.
     const BYTES_MAX: usize;
+
+    /// The challenge over which a passkey signs this statement, where that is not the hash of the
+    /// statement itself.
+    ///
+    /// # Security
+    /// What such a challenge does not cover, nobody has signed: whoever relies on the statement has
+    /// to force every other field, and no two types may give one challenge. Leave it alone unless
+    /// an approver's own screen has to show the challenge.
+    fn challenge(&self) -> Option<[u8; 32]> {
+        None
+    }
 }
 
-/// Bytes that an envelope adds to its payload, at most.
-const ENVELOPE_BYTES_MAX: usize = 256;
+/// Bytes that an envelope adds to its payload, at most: header, signature, lengths, and what a
+/// passkey's assertion brings.
+const ENVELOPE_BYTES_MAX: usize = 256 + AUTHENTICATOR_DATA_BYTES_MAX + CLIENT_DATA_BYTES_MAX;
+/// The unprotected header of a passkey's envelope.
+const ASSERTION_HEADER: &str = "webauthn";
 /// The most signatures of one certificate.
 pub const SIGNATURES_MAX: usize = 64;
 
@@ -38,6 +63,18 @@ pub enum StatementError {
     /// The signature does not verify.
     #[error("signature does not verify")]
     Signature,
+    /// The passkey's assertion does not count.
+    #[error("the passkey's assertion does not count: {0}")]
+    Assertion(#[from] AssertionFault),
+}
+
+/// What shows that a credential signed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Proof {
+    /// A signature over the statement, of an Ed25519 or a P-256 key.
+    Signature(CredentialSignature),
+    /// A passkey's assertion over the statement's challenge.
+    Assertion(Assertion),
 }
 
 /// One signature, with the credential that made it.
@@ -47,26 +84,37 @@ pub struct Endorsement {
     pub credential: CredentialId,
     /// The COSE algorithm number.
     pub algorithm: i8,
-    /// The signature.
-    pub signature: CredentialSignature,
+    /// The signature or assertion.
+    pub proof: Proof,
 }
 
 impl Endorsement {
-    fn make(tag: Tag, payload: &[u8], identity: &SigningIdentity) -> Self {
+    fn make(tag: Tag, payload: &[u8], identity: &dyn Signs) -> Self {
         let public = identity.public();
         let (credential, algorithm) = (public.id(), public.cose_algorithm());
         let signed = sig_structure(tag, &protected(algorithm, credential), payload);
         Self {
             credential,
             algorithm,
-            signature: identity.sign(&signed),
+            proof: Proof::Signature(identity.sign(&signed)),
         }
     }
 
     /// Signs the detached `payload` of a statement type with this tag.
     #[must_use]
-    pub fn detached(tag: Tag, payload: &[u8], identity: &SigningIdentity) -> Self {
+    pub fn detached(tag: Tag, payload: &[u8], identity: &dyn Signs) -> Self {
         Self::make(tag, payload, identity)
+    }
+
+    /// What `passkey` asserted, to be added to the certificate whose challenge it was.
+    #[must_use]
+    pub fn asserted(passkey: &Passkey, assertion: Assertion) -> Self {
+        let public = PublicCredential::Passkey(passkey.clone());
+        Self {
+            credential: public.id(),
+            algorithm: public.cose_algorithm(),
+            proof: Proof::Assertion(assertion),
+        }
     }
 
     /// The `COSE_Sign1` bytes with a detached payload.
@@ -88,7 +136,7 @@ impl Endorsement {
         }
     }
 
-    /// Checks the signature over the detached `payload`.
+    /// Checks the signature over the detached `payload` of a type with no challenge of its own.
     ///
     /// # Errors
     /// When another credential signed, or the signature does not verify.
@@ -98,14 +146,27 @@ impl Endorsement {
         payload: &[u8],
         by: &PublicCredential,
     ) -> Result<(), StatementError> {
+        self.check(tag, payload, None, by)
+    }
+
+    fn check(
+        &self,
+        tag: Tag,
+        payload: &[u8],
+        challenge: Option<[u8; 32]>,
+        by: &PublicCredential,
+    ) -> Result<(), StatementError> {
         if self.credential != by.id() || self.algorithm != by.cose_algorithm() {
             return Err(StatementError::Credential);
         }
         let signed = sig_structure(tag, &protected(self.algorithm, self.credential), payload);
-        if by.verifies(&signed, &self.signature) {
-            Ok(())
-        } else {
-            Err(StatementError::Signature)
+        match (&self.proof, by) {
+            (Proof::Assertion(assertion), PublicCredential::Passkey(passkey)) => {
+                let challenge = challenge.unwrap_or_else(|| Sha256::digest(&signed).into());
+                Ok(assertion.verify(passkey, &challenge)?)
+            }
+            (Proof::Signature(signature), by) if by.verifies(&signed, signature) => Ok(()),
+            _ => Err(StatementError::Signature),
         }
     }
 
@@ -114,12 +175,24 @@ impl Endorsement {
         let header = protected(self.algorithm, self.credential);
         // Writing to a `Vec` cannot fail.
         let _ = (|| {
-            e.array(4)?.bytes(&header)?.map(0)?;
+            e.array(4)?.bytes(&header)?;
+            let signature = match &self.proof {
+                Proof::Signature(signature) => {
+                    e.map(0)?;
+                    signature
+                }
+                Proof::Assertion(assertion) => {
+                    e.map(1)?.str(ASSERTION_HEADER)?.array(2)?;
+                    e.bytes(assertion.authenticator_data())?;
+                    e.bytes(assertion.client_data())?;
+                    assertion.signature()
+                }
+            };
             match payload {
                 Some(payload) => e.bytes(payload)?,
                 None => e.null()?,
             };
-            e.bytes(&self.signature)?.ok()
+            e.bytes(signature)?.ok()
         })();
     }
 
@@ -129,9 +202,7 @@ impl Endorsement {
             return Err(shape());
         }
         let (algorithm, credential) = read_protected(d.bytes()?)?;
-        if d.map()? != Some(0) {
-            return Err(shape());
-        }
+        let asserted = read_unprotected(d)?;
         let payload = if d.datatype()? == minicbor::data::Type::Null {
             d.null()?;
             None
@@ -139,14 +210,39 @@ impl Endorsement {
             Some(d.bytes()?)
         };
         let signature = d.bytes()?.try_into().map_err(|_| shape())?;
+        let proof = match asserted {
+            None => Proof::Signature(signature),
+            Some((authenticator_data, client_data)) => {
+                let whole =
+                    Assertion::new(authenticator_data.to_vec(), client_data.to_vec(), signature);
+                Proof::Assertion(whole.map_err(|_| shape())?)
+            }
+        };
         Ok((
             Self {
                 credential,
                 algorithm,
-                signature,
+                proof,
             },
             payload,
         ))
+    }
+}
+
+/// Authenticator data and client data, as an envelope carries them.
+type AssertedData<'b> = (&'b [u8], &'b [u8]);
+
+/// The unprotected header: `{}`, or `{"webauthn": [authenticator data, client data]}`.
+fn read_unprotected<'b>(
+    d: &mut Decoder<'b>,
+) -> Result<Option<AssertedData<'b>>, minicbor::decode::Error> {
+    let shape = || minicbor::decode::Error::message("unexpected unprotected header");
+    match d.map()? {
+        Some(0) => Ok(None),
+        Some(1) if d.str()? == ASSERTION_HEADER && d.array()? == Some(2) => {
+            Ok(Some((d.bytes()?, d.bytes()?)))
+        }
+        _ => Err(shape()),
     }
 }
 
@@ -197,6 +293,15 @@ fn sig_structure(tag: Tag, protected: &[u8], payload: &[u8]) -> Vec<u8> {
     out
 }
 
+/// What `passkey` has to sign for `value`, whose encoding is `payload`.
+fn challenge<T: Statement>(value: &T, payload: &[u8], passkey: &Passkey) -> [u8; 32] {
+    value.challenge().unwrap_or_else(|| {
+        let public = PublicCredential::Passkey(passkey.clone());
+        let header = protected(public.cose_algorithm(), public.id());
+        Sha256::digest(sig_structure(T::TAG, &header, payload)).into()
+    })
+}
+
 /// A statement with one signature whose signer has not been checked yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signed<T> {
@@ -207,13 +312,27 @@ pub struct Signed<T> {
 
 impl<T: Statement> Signed<T> {
     /// Signs `value`.
-    pub fn sign(value: T, identity: &SigningIdentity) -> Self {
+    pub fn sign(value: T, identity: &dyn Signs) -> Self {
         let payload = cbor::encode(&value);
         let endorsement = Endorsement::make(T::TAG, &payload, identity);
         Self {
             value,
             payload,
             endorsement,
+        }
+    }
+
+    /// The challenge over which `passkey` has to sign `value`.
+    pub fn challenge(value: &T, passkey: &Passkey) -> [u8; 32] {
+        challenge(value, &cbor::encode(value), passkey)
+    }
+
+    /// `value` with what `passkey` asserted over [its challenge](Self::challenge), unchecked.
+    pub fn asserted(value: T, passkey: &Passkey, assertion: Assertion) -> Self {
+        Self {
+            payload: cbor::encode(&value),
+            value,
+            endorsement: Endorsement::asserted(passkey, assertion),
         }
     }
 
@@ -267,7 +386,9 @@ impl<T: Statement> Signed<T> {
     /// # Errors
     /// When another credential signed, or the signature does not verify.
     pub fn verify(&self, by: &PublicCredential) -> Result<&T, StatementError> {
-        self.endorsement.verify(T::TAG, &self.payload, by)?;
+        let challenge = self.value.challenge();
+        self.endorsement
+            .check(T::TAG, &self.payload, challenge, by)?;
         Ok(&self.value)
     }
 }
@@ -292,8 +413,14 @@ impl<T: Statement> Certificate<T> {
     }
 
     /// Adds the signature of `identity`, replacing an earlier one of the same credential.
-    pub fn endorse(&mut self, identity: &SigningIdentity) {
+    pub fn endorse(&mut self, identity: &dyn Signs) {
         self.add(Endorsement::make(T::TAG, &self.payload, identity));
+    }
+
+    /// The challenge over which `passkey` has to sign.
+    #[must_use]
+    pub fn challenge(&self, passkey: &Passkey) -> [u8; 32] {
+        challenge(&self.value, &self.payload, passkey)
     }
 
     /// Adds a signature made elsewhere.
@@ -326,9 +453,10 @@ impl<T: Statement> Certificate<T> {
     #[must_use]
     pub fn endorsed_by(&self, by: &PublicCredential) -> bool {
         let id = by.id();
-        self.endorsements
-            .iter()
-            .any(|e| e.credential == id && e.verify(T::TAG, &self.payload, by).is_ok())
+        self.endorsements.iter().any(|e| {
+            let challenge = self.value.challenge();
+            e.credential == id && e.check(T::TAG, &self.payload, challenge, by).is_ok()
+        })
     }
 
     /// `[payload, [COSE_Sign1 with detached payload, …]]`, signatures sorted by credential.
@@ -404,6 +532,7 @@ impl<T: Statement> Certificate<T> {
 mod tests {
     use super::*;
     use crate::cbor::Version;
+    use crate::credential::SigningIdentity;
     use crate::secret::SecretBytes;
     use crate::tags;
 

@@ -44,6 +44,20 @@ tags! {
     POLICY = "quoin/policy/v1";
     /// A node's signed denial (tombstone).
     DENIAL = "quoin/denial/v1";
+    /// A freeze.
+    FREEZE = "quoin/freeze/v1";
+    /// The state of all freezes, as heartbeats name it.
+    FREEZE_SET = "quoin/freeze-set/v1";
+    /// A veto of a request or of a proposed charter.
+    VETO = "quoin/veto/v1";
+    /// A watcher's receipt of a notice.
+    RECEIPT = "quoin/receipt/v1";
+    /// A feed's statement of facts.
+    FACTS = "quoin/facts/v1";
+    /// A node's acknowledgement of a numbered signer set.
+    SET_ACK = "quoin/signer-set/ack/v1";
+    /// The hash that approvals of a proposed charter sign.
+    PROPOSAL = "quoin/charter/proposal/v1";
     /// A node's signed heartbeat.
     HEARTBEAT = "quoin/heartbeat/v1";
     /// One link of a journal's hash chain.

@@ -58,6 +58,12 @@ pub enum Scope {
     /// What one key signs, on any chain.
     #[n(5)]
     Key(#[n(0)] KeyName),
+    /// What each holder of a role asks for, counted apart: a cap for every agent.
+    #[n(6)]
+    EachHolder(#[n(0)] RoleId),
+    /// What is signed inside the corridor, while everything else is stopped.
+    #[n(7)]
+    Corridor,
 }
 
 /// What a budget counts.
@@ -70,6 +76,10 @@ pub enum Measure {
     /// The smallest units of an asset, in the worst case: value, maximum fee, standing allowance.
     #[n(1)]
     Asset(#[n(0)] AssetId),
+    /// Millionths of a dollar, over all chains and assets, in the worst case. What cannot be priced
+    /// does not fit.
+    #[n(2)]
+    Usd,
 }
 
 /// How a cap is kept without a coordinator.

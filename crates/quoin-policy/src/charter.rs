@@ -4,13 +4,14 @@
 //! the signatures, and [`Charter::check`] everything else. Source: the design, sections 2 and 4.
 
 use crate::budget::Budget;
+use crate::facts::FactRule;
 use minicbor::{Decode, Encode};
 use quoin_core::cbor::{self, Version};
 use quoin_core::hash::tagged;
 use quoin_core::tags::{self, Tag};
 use quoin_core::{
     Address, AssetId, BookName, ChainId, CharterHash, CharterNumber, ClusterId, GatewayId,
-    NodeIndex, PrincipalId, PublicCredential, RoleId, Statement, TimeMs,
+    KeyName, NodeIndex, PrincipalId, PublicCredential, RoleId, Statement, TimeMs,
 };
 use serde::{Deserialize, Serialize};
 
@@ -75,6 +76,35 @@ pub struct Charter {
     #[n(16)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<BackupPolicy>,
+    /// When nodes believe what feeds say.
+    #[n(17)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub facts: Vec<FactRule>,
+    /// The keys that may spend. A key that is not listed can receive only.
+    #[n(18)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<KeyGrant>,
+    /// How long an address that is new in the book has to wait before it can receive.
+    #[n(19)]
+    #[serde(default)]
+    pub cooling_off_ms: u64,
+    /// Allows one operator, cloud account or region to reach the threshold or a quorum.
+    #[n(20)]
+    #[serde(default)]
+    pub dangerous_single_failure_domain: bool,
+}
+
+/// A key that may spend.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyGrant {
+    /// The key.
+    #[n(0)]
+    pub key: KeyName,
+    /// Lets a key that signs bare digests be an account, with a budget of its own.
+    #[n(1)]
+    #[serde(default)]
+    pub dangerous_digest_account: bool,
 }
 
 /// To whom each node seals its shares: `threshold` of the officers can open what one node sealed.
@@ -117,9 +147,17 @@ pub struct NodeEntry {
     #[cbor(n(2), with = "minicbor::bytes")]
     #[serde(with = "hex_32")]
     pub tls_key_hash: [u8; 32],
-    /// Who operates the node, for people.
+    /// Who operates the node.
     #[n(3)]
     pub operator: String,
+    /// The cloud account that it runs in; all that declare none count as one.
+    #[n(4)]
+    #[serde(default)]
+    pub cloud: String,
+    /// The region that it runs in; all that declare none count as one.
+    #[n(5)]
+    #[serde(default)]
+    pub region: String,
 }
 
 /// A gateway and its identity.
@@ -151,6 +189,14 @@ pub struct Principal {
     /// When the grant ends: from then on the principal can do nothing.
     #[n(3)]
     pub expires: TimeMs,
+    /// Whose person or machine it is; one that names none stands alone.
+    #[n(4)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator: Option<String>,
+    /// The principal that has delegated to this one; the grant cannot outlast theirs.
+    #[n(5)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub granted_by: Option<PrincipalId>,
 }
 
 impl Principal {
@@ -195,6 +241,30 @@ pub struct BookEntry {
     /// The address.
     #[n(2)]
     pub address: Address,
+    /// The assets that it may receive; none listed means every asset of the chain.
+    #[n(3)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub assets: Vec<AssetId>,
+    /// What it is.
+    #[n(4)]
+    #[serde(default)]
+    pub kind: BookKind,
+}
+
+/// What an entry of the address book is.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, Serialize, Deserialize,
+)]
+#[cbor(index_only)]
+#[serde(rename_all = "kebab-case")]
+pub enum BookKind {
+    /// Somebody else.
+    #[default]
+    #[n(0)]
+    Counterparty,
+    /// One's own margin account at a venue: topping it up reduces risk.
+    #[n(1)]
+    Margin,
 }
 
 impl Statement for Charter {

@@ -543,9 +543,15 @@ fn budget(c: &Charter, b: &Budget) -> Result<(), CharterError> {
     }
     let known = match &b.scope {
         Scope::Principal(id) => c.principals.iter().any(|p| p.id == *id),
-        Scope::Role(role) => c.principals.iter().any(|p| p.roles.contains(role)),
+        Scope::Role(role) | Scope::EachHolder(role) => {
+            c.principals.iter().any(|p| p.roles.contains(role))
+        }
         // Keys and accounts are born later; counterparties need not be in the book.
-        Scope::Org | Scope::Account(_) | Scope::Counterparty(_) | Scope::Key(_) => true,
+        Scope::Org
+        | Scope::Account(_)
+        | Scope::Counterparty(_)
+        | Scope::Key(_)
+        | Scope::Corridor => true,
     };
     if !known {
         let name = match &b.scope {

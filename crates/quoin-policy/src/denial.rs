@@ -76,6 +76,30 @@ pub enum DenialReason {
     /// The key's state does not allow it.
     #[n(18)]
     KeyState,
+    /// A freeze covers it.
+    #[n(19)]
+    Frozen,
+    /// Somebody with the right to it has vetoed.
+    #[n(20)]
+    Vetoed,
+    /// The recipient is too new in the address book.
+    #[n(21)]
+    CoolingOff,
+    /// The charter does not list the key among those that may spend.
+    #[n(22)]
+    DepositOnly,
+    /// A limit is in dollars, and no fresh and agreed price says what this is worth.
+    #[n(23)]
+    Unpriced,
+    /// The signature could execute for ever, and no rule grants that.
+    #[n(24)]
+    UnboundedHorizon,
+    /// Only what reduces risk is signed now: a freeze, or a node without lease or with a wrong clock.
+    #[n(25)]
+    CorridorOnly,
+    /// A sticky budget is spent by another signer set.
+    #[n(26)]
+    WrongSignerSet,
 }
 
 impl DenialReason {
@@ -99,7 +123,15 @@ impl DenialReason {
             | Self::NoPermit
             | Self::Forbidden
             | Self::PolicyError
-            | Self::OverBudget => Class::Refused,
+            | Self::OverBudget
+            | Self::Frozen
+            | Self::Vetoed
+            | Self::CoolingOff
+            | Self::DepositOnly
+            | Self::Unpriced
+            | Self::UnboundedHorizon
+            | Self::CorridorOnly
+            | Self::WrongSignerSet => Class::Refused,
             Self::SlotTaken | Self::RequestConflict => Class::Conflict,
         }
     }

@@ -5,7 +5,7 @@ use crate::denial::clipped;
 use crate::schema::{View, custody_name, purpose_name, scheme_name, unexplained_name};
 use quoin_core::intent::AssetAmount;
 use quoin_core::stamp::Account;
-use quoin_core::{Action, Address, Amount, Intent, PrincipalId, RuleId};
+use quoin_core::{Action, Address, Amount, FreezeId, Intent, PrincipalId, RuleId};
 use std::fmt::Write;
 
 /// The most characters shown of a text that the payload brings along.
@@ -84,7 +84,18 @@ pub fn summary(constitution: &Constitution, intent: &Intent) -> String {
         }
         Action::ChangeKey { key, change } => format!("{} of the key `{key}`", change.name()),
         Action::ChangeNode { node, change } => format!("{} of node `{node}`", change.name()),
+        Action::Unfreeze { lifts, suspends } => unfreeze_words(lifts, suspends),
     }
+}
+
+fn unfreeze_words(lifts: &[FreezeId], suspends: &[PrincipalId]) -> String {
+    let listed = |names: Vec<String>| names.join(", ");
+    let lifts = listed(lifts.iter().map(|id| format!("`{id}`")).collect());
+    if suspends.is_empty() {
+        return format!("end of the freezes {lifts}");
+    }
+    let suspends = listed(suspends.iter().map(|id| format!("`{id}`")).collect());
+    format!("end of the freezes {lifts}, and of the right of {suspends} to freeze")
 }
 
 /// An amount in whole units with the asset's symbol, or in smallest units of an unknown asset.
@@ -194,6 +205,8 @@ fn conditions(view: &View<'_>) -> Option<Vec<String>> {
             all.push(text("change", change.name()));
             all.push(format!("context.node == {node}"));
         }
+        // Lifting freezes is a privilege that nobody is nudged to.
+        Action::Unfreeze { .. } => return None,
     }
     if let Some(fee) = &view.intent.fee_max {
         let micro = view.micro(fee, "fee_micro").ok()?;

@@ -68,6 +68,8 @@ pub(crate) fn principal(id: &str, roles: &[&str]) -> Principal {
         roles: roles.iter().map(|r| r.parse().unwrap()).collect(),
         credentials: vec![identity(seed_of(id)).public()],
         expires: NOW.plus(1000 * HOUR_MS),
+        operator: None,
+        granted_by: None,
     }
 }
 
@@ -77,6 +79,8 @@ pub(crate) fn node(index: u8) -> NodeEntry {
         credential: identity(index).public(),
         tls_key_hash: [index; 32],
         operator: format!("operator {index}"),
+        cloud: String::new(),
+        region: String::new(),
     }
 }
 
@@ -124,9 +128,15 @@ pub(crate) fn charter(policies: &str) -> Charter {
             name: "exchange".parse().unwrap(),
             chain: account().chain,
             address: exchange(),
+            assets: Vec::new(),
+            kind: crate::BookKind::Counterparty,
         }],
         policies: policies.into(),
         backup: None,
+        facts: Vec::new(),
+        keys: Vec::new(),
+        cooling_off_ms: 0,
+        dangerous_single_failure_domain: true,
     }
 }
 
@@ -290,6 +300,7 @@ impl Ask {
     }
 
     pub(crate) fn judge(&self, constitution: &Constitution, ledger: &mut Ledger) -> Judgement {
+        let calm = crate::Calm::default();
         let request = Request {
             decoded: self.decoded(),
             stamp: &self.stamp,
@@ -297,6 +308,7 @@ impl Ask {
             approvals: &self.approvals,
             first_seen: self.first_seen,
             now: self.now,
+            conditions: calm.conditions(),
         };
         constitution.judge(request, ledger)
     }

@@ -8,6 +8,7 @@ use crate::approval::{APPROVALS_MAX, Approval, IgnoredApproval, Terms, intent_ha
 use crate::budget::{Measure, Scope};
 use crate::cedar::{Query, Verdict};
 use crate::charter::Principal;
+use crate::conditions::Conditions;
 use crate::constitution::Constitution;
 use crate::denial::{DEFAULT_DENY, Denial, DenialReason};
 use crate::explain::{account_id, suggestion, summary};
@@ -68,6 +69,8 @@ pub struct Request<'a> {
     pub first_seen: TimeMs,
     /// The node's effective time, which never goes back.
     pub now: TimeMs,
+    /// What else the node knows.
+    pub conditions: Conditions<'a>,
 }
 
 /// What judgement says.
@@ -337,6 +340,11 @@ impl Constitution {
             let amount = match &budget.measure {
                 Measure::Count => Amount::from(1u64),
                 Measure::Asset(asset) => worst_case(decoded.intent(), asset)?,
+                Measure::Usd => {
+                    let message = "no fresh and agreed price says what this is worth";
+                    let id = budget.id.as_str();
+                    return Err(Denial::by(DenialReason::Unpriced, id, message));
+                }
             };
             if !amount.is_zero() {
                 charges.push(Charge {
@@ -374,6 +382,7 @@ impl Constitution {
             Scope::Account(account) => decoded.account().is_same_place(account),
             Scope::Counterparty(address) => decoded.intent().action.counterparty() == Some(address),
             Scope::Key(name) => key.is_some_and(|k| k.name == *name),
+            Scope::EachHolder(_) | Scope::Corridor => false,
         }
     }
 }
@@ -388,7 +397,15 @@ fn deny<T>(
 
 /// Whether a request changes a key or how a node is seen; it signs nothing.
 const fn is_change(action: &Action) -> bool {
-    matches!(action, Action::ChangeKey { .. } | Action::ChangeNode { .. })
+    matches!(
+        action,
+        Action::ChangeKey { .. } | Action::ChangeNode { .. } | Action::Unfreeze { .. }
+    )
+}
+
+/// Whether a request is about a node or about the cluster as a whole.
+const fn is_about_no_key(action: &Action) -> bool {
+    matches!(action, Action::ChangeNode { .. } | Action::Unfreeze { .. })
 }
 
 fn key_fits(request: &Request<'_>) -> Result<(), Denial> {
@@ -410,7 +427,7 @@ fn key_fits(request: &Request<'_>) -> Result<(), Denial> {
         Action::CreateKey { purpose, .. } => Some(*purpose),
         _ => None,
     };
-    let about_node = matches!(decoded.intent().action, Action::ChangeNode { .. });
+    let about_node = is_about_no_key(&decoded.intent().action);
     match (creates, request.key) {
         (None, None) if about_node && stamp.key.is_none() => Ok(()),
         (None, Some(_)) if about_node => bad("key", "a request about a node names no key"),
@@ -487,7 +504,7 @@ fn account_attributes(request: &Request<'_>) -> Vec<(String, RestrictedExpressio
     let account = request.decoded.account();
     let key = request.key.map(|k| k.name.to_string());
     // A request about a node is about no key: what its stamp says of one means nothing.
-    let about_node = matches!(request.decoded.intent().action, Action::ChangeNode { .. });
+    let about_node = is_about_no_key(&request.decoded.intent().action);
     let of_key = |text: &str| {
         if about_node {
             String::new()

@@ -182,6 +182,8 @@ fn node_entry((index, identity): (&NodeIndex, &Arc<SigningIdentity>)) -> NodeEnt
         credential: identity.public(),
         tls_key_hash: [index.get(); 32],
         operator: "simulation".to_owned(),
+        cloud: String::new(),
+        region: String::new(),
     }
 }
 
@@ -298,6 +300,8 @@ fn charter(
             roles: vec![role.parse().ok()?],
             credentials: vec![identity.public()],
             expires: TimeMs(u64::MAX),
+            operator: None,
+            granted_by: None,
         })
     };
     Some(Charter {
@@ -349,5 +353,9 @@ fn charter(
         ]
         .concat(),
         backup: None,
+        facts: Vec::new(),
+        keys: Vec::new(),
+        cooling_off_ms: 0,
+        dangerous_single_failure_domain: true,
     })
 }

@@ -165,6 +165,10 @@ fn charter(
         book: Vec::new(),
         policies: POLICIES.to_owned(),
         backup: None,
+        facts: Vec::new(),
+        keys: Vec::new(),
+        cooling_off_ms: 0,
+        dangerous_single_failure_domain: true,
     })
 }
 
@@ -175,6 +179,8 @@ pub fn node_entry(index: NodeIndex, public: &NodePublic) -> NodeEntry {
         credential: public.credential.clone(),
         tls_key_hash: public.tls_key_hash,
         operator: "this machine".to_owned(),
+        cloud: String::new(),
+        region: String::new(),
     }
 }
 
@@ -189,6 +195,8 @@ fn principal(
         roles: roles.iter().map(|r| role(r)).collect::<Result<_, _>>()?,
         credentials: vec![identity.public()],
         expires,
+        operator: None,
+        granted_by: None,
     })
 }
 

@@ -164,12 +164,27 @@ impl Gateway {
             | Frame::Held(_)
             | Frame::CeremonyAbandoned(_)
             | Frame::RefreshDue(_)
-            | Frame::Complaint(_) => {}
+            | Frame::Complaint(_)
+            | Frame::Freeze(_)
+            | Frame::Veto(_)
+            | Frame::Receipt(_)
+            | Frame::Facts(_)
+            | Frame::StatementReply(_)
+            | Frame::Freezes(_)
+            | Frame::SetAcks(_)
+            | Frame::Proposals(_)
+            | Frame::ExplainReply(_)
+            | Frame::Outstanding(_) => {}
             Frame::Session(_)
             | Frame::SessionAborted(_)
             | Frame::Request(_)
             | Frame::Openings(_)
             | Frame::LeaseRequest(_)
+            | Frame::FreezesRequest
+            | Frame::SetProposal(_)
+            | Frame::ProposalsRequest
+            | Frame::ExplainRequest(_)
+            | Frame::OutstandingRequest
             | Frame::KeysRequest => misbehaved(from, Misbehaviour::UnexpectedFrame, effects),
         }
     }

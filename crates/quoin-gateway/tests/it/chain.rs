@@ -16,12 +16,16 @@ fn charter() -> Charter {
         credential: identity(i).public(),
         tls_key_hash: [i; 32],
         operator: format!("operator {i}"),
+        cloud: String::new(),
+        region: String::new(),
     };
     let principal = |name: &str, seed: u8, role: &str| Principal {
         id: name.parse().unwrap(),
         roles: vec![role.parse().unwrap()],
         credentials: vec![identity(seed).public()],
         expires: NOW.plus(1_000_000),
+        operator: None,
+        granted_by: None,
     };
     Charter {
         version: Version,
@@ -47,6 +51,10 @@ fn charter() -> Charter {
         book: Vec::new(),
         policies: String::new(),
         backup: None,
+        facts: Vec::new(),
+        keys: Vec::new(),
+        cooling_off_ms: 0,
+        dangerous_single_failure_domain: true,
     }
 }
 

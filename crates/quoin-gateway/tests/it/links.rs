@@ -28,6 +28,8 @@ fn charter(tls_key_hash: [u8; 32]) -> Charter {
             credential: identity(1).public(),
             tls_key_hash,
             operator: "operator".into(),
+            cloud: String::new(),
+            region: String::new(),
         }],
         threshold: 2,
         f_tol: 0,
@@ -40,6 +42,10 @@ fn charter(tls_key_hash: [u8; 32]) -> Charter {
         book: Vec::new(),
         policies: String::new(),
         backup: None,
+        facts: Vec::new(),
+        keys: Vec::new(),
+        cooling_off_ms: 0,
+        dangerous_single_failure_domain: true,
     }
 }
 

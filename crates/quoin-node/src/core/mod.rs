@@ -57,7 +57,7 @@ use quoin_core::{
     Boot, Certificate, CharterNumber, ClusterId, DerivationPath, GatewayId, KeyId, NodeIndex,
     PayloadHash, RequestId, SecretBytes, SigningIdentity, TimeMs,
 };
-use quoin_policy::{Charter, Constitution, Ledger};
+use quoin_policy::{Charter, Constitution, FactStore, FreezeSet, Ledger, Notices};
 use quoin_protocol::Roster;
 use requests::{PendingSign, RequestState};
 use rotation::Rotation;
@@ -111,6 +111,9 @@ pub struct Node {
     /// Signatures that were counted, by what they sign, until their stamps lapse.
     counted: BTreeMap<(KeyId, DerivationPath, PayloadHash), TimeMs>,
     ledger: Ledger,
+    freezes: FreezeSet,
+    facts: FactStore,
+    notices: Notices,
     strikes: Strikes,
     waiting: BTreeMap<Ticket, Vec<Continuation>>,
     last_ticket: Ticket,

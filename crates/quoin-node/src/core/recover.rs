@@ -24,7 +24,10 @@ use quoin_core::{
     Boot, Certificate, Generation, KeyId, KeyState, Lane, Payload, SecretBytes, ShareEpoch, Signed,
     SigningIdentity, Stamp, Statement, TimeMs, cbor,
 };
-use quoin_policy::{Charter, Constitution, Ledger, Reservation, verify_genesis, verify_successor};
+use quoin_policy::{
+    Charter, Constitution, FactStore, FreezeSet, Ledger, Notices, Reservation, verify_genesis,
+    verify_successor,
+};
 use quoin_protocol::combine::{KeyPublic, verify_certificate};
 use quoin_protocol::{KeyShare, Roster};
 use std::collections::{BTreeMap, BTreeSet};
@@ -116,6 +119,9 @@ impl Node {
             rosters: BTreeMap::from([(constitution.number(), Arc::clone(&roster))]),
             roster,
             ledger: Ledger::new(),
+            freezes: FreezeSet::default(),
+            facts: FactStore::default(),
+            notices: Notices::default(),
             constitution,
             peers: Peers::default(),
             keys: BTreeMap::new(),

@@ -24,7 +24,7 @@ use quoin_core::{
     NodeIndex, Payload, PresignatureId, Purpose, Rejection, RequestBinding, RequestId, RuleId,
     Scheme, Signed, SignerSet, Stamp, TimeMs,
 };
-use quoin_policy::{Approval, Judgement, KeyFacts, Warrant};
+use quoin_policy::{Approval, Conditions, Judgement, KeyFacts, SetStanding, Warrant};
 use quoin_protocol::Binding;
 use quoin_protocol::combine::{KeyPublic, derive};
 use quoin_protocol::presign::Presignature;
@@ -420,6 +420,14 @@ impl Node {
             approvals: &approvals,
             first_seen,
             now: turn.now,
+            conditions: Conditions {
+                freezes: &self.freezes,
+                facts: &self.facts,
+                notices: &self.notices,
+                lease: true,
+                clock: true,
+                set: SetStanding::Moving,
+            },
         };
         match self.constitution.judge(request, &mut self.ledger) {
             Judgement::Permitted(warrant) => Ok(warrant),

@@ -101,6 +101,7 @@ fn denies_a_stamp_for_another_account() {
     let ask = Ask::pay(&constitution, 1, ETHER);
     let mut stamp = ask.stamp.clone();
     stamp.account.address = stranger();
+    let calm = crate::Calm::default();
     let request = crate::Request {
         decoded: ask.decoded(),
         stamp: &stamp,
@@ -108,6 +109,7 @@ fn denies_a_stamp_for_another_account() {
         approvals: &[],
         first_seen: NOW,
         now: NOW,
+        conditions: calm.conditions(),
     };
     match constitution.judge(request, &mut Ledger::new()) {
         crate::Judgement::Denied(d) => assert_eq!(d.reason, DenialReason::StampMismatch),
@@ -122,6 +124,7 @@ fn denies_a_key_of_another_scheme() {
     let decoded = ask.decoded();
     let mut key = key_facts();
     key.scheme = Scheme::Taproot;
+    let calm = crate::Calm::default();
     let request = crate::Request {
         decoded,
         stamp: &ask.stamp,
@@ -129,6 +132,7 @@ fn denies_a_key_of_another_scheme() {
         approvals: &[],
         first_seen: NOW,
         now: NOW,
+        conditions: calm.conditions(),
     };
     match constitution.judge(request, &mut Ledger::new()) {
         crate::Judgement::Denied(d) => assert_eq!(d.field.as_deref(), Some("scheme")),

@@ -29,6 +29,8 @@ fn constitution(fx: &Fixture) -> Constitution {
                 credential: credential.clone(),
                 tls_key_hash: [index.get(); 32],
                 operator: "test".into(),
+                cloud: String::new(),
+                region: String::new(),
             })
             .collect()
     };
@@ -48,6 +50,8 @@ fn constitution(fx: &Fixture) -> Constitution {
             roles: vec!["governor".parse().unwrap()],
             credentials: vec![alice().public()],
             expires: TimeMs(u64::MAX),
+            operator: None,
+            granted_by: None,
         }],
         governor_quorum: 1,
         budgets: Vec::new(),
@@ -56,6 +60,10 @@ fn constitution(fx: &Fixture) -> Constitution {
         policies: "@id(\"texts\")\npermit (principal, action == Action::\"message\", resource);"
             .into(),
         backup: None,
+        facts: Vec::new(),
+        keys: Vec::new(),
+        cooling_off_ms: 0,
+        dangerous_single_failure_domain: true,
     }
     .check()
     .unwrap()
@@ -111,6 +119,7 @@ pub(crate) fn warrant_at(
         holders: 3,
         state: quoin_core::KeyState::Active,
     };
+    let calm = quoin_policy::Calm::default();
     let request = Request {
         decoded: quoin_chain::decode(&payload, &account, scheme).unwrap(),
         stamp: constitution.verify_stamp(&signed).unwrap(),
@@ -118,6 +127,7 @@ pub(crate) fn warrant_at(
         approvals: &[],
         first_seen: NOW,
         now: NOW,
+        conditions: calm.conditions(),
     };
     match constitution.judge(request, &mut Ledger::new()) {
         Judgement::Permitted(warrant) => warrant,

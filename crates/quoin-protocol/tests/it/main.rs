@@ -282,6 +282,8 @@ fn constitution(nodes: &BTreeMap<NodeIndex, PublicCredential>, t: u8) -> Constit
         credential: credential.clone(),
         tls_key_hash: [index.get(); 32],
         operator: "test".into(),
+        cloud: String::new(),
+        region: String::new(),
     };
     let charter = Charter {
         version: Version,
@@ -299,6 +301,8 @@ fn constitution(nodes: &BTreeMap<NodeIndex, PublicCredential>, t: u8) -> Constit
             roles: vec!["governor".parse().unwrap()],
             credentials: vec![caller().public()],
             expires: TimeMs(u64::MAX),
+            operator: None,
+            granted_by: None,
         }],
         governor_quorum: 1,
         budgets: Vec::new(),
@@ -312,6 +316,10 @@ fn constitution(nodes: &BTreeMap<NodeIndex, PublicCredential>, t: u8) -> Constit
                    @id(\"pay\")\npermit (principal, action == Action::\"transfer\", resource);"
             .into(),
         backup: None,
+        facts: Vec::new(),
+        keys: Vec::new(),
+        cooling_off_ms: 0,
+        dangerous_single_failure_domain: true,
     };
     charter.check().unwrap()
 }
@@ -350,6 +358,7 @@ fn judge(
         state: KeyState::Active,
     };
     let signed = Signed::sign(stamp, &caller());
+    let calm = quoin_policy::Calm::default();
     let request = Request {
         decoded: quoin_chain::decode(payload, account, public.scheme).unwrap(),
         stamp: constitution.verify_stamp(&signed).unwrap(),
@@ -357,6 +366,7 @@ fn judge(
         approvals: &[],
         first_seen: NOW,
         now: NOW,
+        conditions: calm.conditions(),
     };
     match constitution.judge(request, &mut Ledger::new()) {
         Judgement::Permitted(warrant) => warrant,

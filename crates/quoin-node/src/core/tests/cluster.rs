@@ -285,6 +285,8 @@ impl Cluster {
             credential: self.identities[&node(*n)].public(),
             tls_key_hash: [*n; 32],
             operator: "test".to_owned(),
+            cloud: String::new(),
+            region: String::new(),
         });
         Charter {
             nodes: nodes.collect(),
@@ -322,12 +324,16 @@ fn charter(
         credential: identity.public(),
         tls_key_hash: [index.get(); 32],
         operator: "test".to_owned(),
+        cloud: String::new(),
+        region: String::new(),
     };
     let principal = |id: &str, role: &str, identity: &SigningIdentity| Principal {
         id: id.parse().unwrap(),
         roles: vec![role.parse().unwrap()],
         credentials: vec![identity.public()],
         expires: TimeMs(u64::MAX),
+        operator: None,
+        granted_by: None,
     };
     let mut principals = vec![principal("trader", "desk", trader)];
     let names = ["alice", "bob", "carol"];
@@ -368,6 +374,10 @@ fn charter(
         book: Vec::new(),
         policies: policies(),
         backup: shape.backup.then(officers),
+        facts: Vec::new(),
+        keys: Vec::new(),
+        cooling_off_ms: 0,
+        dangerous_single_failure_domain: true,
     }
 }
 

@@ -1,0 +1,214 @@
+//! Freezes: statements that stop signing at once, and the set of those in force.
+//!
+//! One person freezes, and more people than that lift: a freeze is a statement with one signature,
+//! an unfreeze is a request that every node judges. The set is the same on every node that has
+//! taken the same statements, in whatever order. Source: the design, section 6, "freeze".
+
+use crate::charter::Principal;
+use minicbor::{Decode, Encode};
+use quoin_core::cbor::{self, Version};
+use quoin_core::hash::tagged;
+use quoin_core::payload::Unfreeze;
+use quoin_core::tags::{self, Tag};
+use quoin_core::{
+    Address, ChainId, ClusterId, FreezeId, KeyName, PrincipalId, RoleId, Statement, TimeMs,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The roles whose holders may freeze, each alone.
+pub const FREEZE_ROLES: [&str; 3] = ["governor", "operator", "watcher"];
+/// The most freezes of one principal that are in force at a time: one that stops everything is
+/// enough, and memory has to have an end.
+pub const FREEZES_PER_PRINCIPAL_MAX: usize = 64;
+/// The longest reason.
+pub const REASON_BYTES_MAX: usize = 200;
+
+/// A principal's order to stop.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Freeze {
+    /// The form's version.
+    #[n(0)]
+    #[serde(skip)]
+    pub version: Version<1>,
+    /// The cluster.
+    #[n(1)]
+    pub cluster: ClusterId,
+    /// Drawn at random by whoever freezes; an unfreeze names it.
+    #[n(2)]
+    pub id: FreezeId,
+    /// Who freezes.
+    #[n(3)]
+    pub principal: PrincipalId,
+    /// What stops.
+    #[n(4)]
+    pub scope: FreezeScope,
+    /// How much of it.
+    #[n(5)]
+    pub level: FreezeLevel,
+    /// When, by the clock of whoever freezes; for people only.
+    #[n(6)]
+    pub at: TimeMs,
+    /// Why, for people.
+    #[n(7)]
+    pub reason: String,
+}
+
+impl Statement for Freeze {
+    const TAG: Tag = tags::FREEZE;
+    const BYTES_MAX: usize = 1024;
+}
+
+/// What a freeze stops.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FreezeScope {
+    /// Everything.
+    #[n(0)]
+    All,
+    /// One key, on every chain.
+    #[n(1)]
+    Key(#[n(0)] KeyName),
+    /// What the holders of a role ask for, such as a desk.
+    #[n(2)]
+    Role(#[n(0)] RoleId),
+    /// What one principal asks for. A frozen principal has no corridor.
+    #[n(3)]
+    Principal(#[n(0)] PrincipalId),
+    /// What goes to one recipient, spender or contract.
+    #[n(4)]
+    Counterparty(#[n(0)] Address),
+    /// One chain or venue.
+    #[n(5)]
+    Chain(#[n(0)] ChainId),
+}
+
+/// How much a freeze stops.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, Serialize, Deserialize,
+)]
+#[cbor(index_only)]
+#[serde(rename_all = "kebab-case")]
+pub enum FreezeLevel {
+    /// All but the corridor.
+    #[n(0)]
+    Risk,
+    /// All.
+    #[n(1)]
+    Hard,
+}
+
+/// What a request is about, as freezes see it.
+#[derive(Clone, Copy, Debug)]
+pub struct FreezeTarget<'a> {
+    /// Who asks.
+    pub principal: &'a PrincipalId,
+    /// The roles that they hold.
+    pub roles: &'a [RoleId],
+    /// The key.
+    pub key: Option<&'a KeyName>,
+    /// Who receives money or rights.
+    pub counterparty: Option<&'a Address>,
+    /// The chain.
+    pub chain: &'a ChainId,
+}
+
+/// All freezes that a node knows of, and what has ended.
+///
+/// Statements are added, lifted ids and suspended principals too, and nothing is ever taken away:
+/// what is in force follows from the three. So two nodes that know the same agree, in whatever
+/// order they have learnt it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FreezeSet {
+    statements: BTreeMap<FreezeId, Freeze>,
+    lifted: BTreeSet<FreezeId>,
+    suspended: BTreeSet<PrincipalId>,
+}
+
+/// Whether a principal may freeze at `now`, as the charter says.
+#[must_use]
+pub fn may_freeze(principal: &Principal, now: TimeMs) -> bool {
+    !principal.is_expired(now) && FREEZE_ROLES.iter().any(|role| principal.holds(role))
+}
+
+impl FreezeSet {
+    /// Adds a freeze whose signature the caller has verified; whether it changed anything.
+    pub fn insert(&mut self, freeze: Freeze) -> bool {
+        if self.statements.contains_key(&freeze.id) {
+            return false;
+        }
+        self.statements.insert(freeze.id, freeze).is_none()
+    }
+
+    /// Adds what a permitted request lifts and whom it suspends.
+    pub fn lift(&mut self, unfreeze: &Unfreeze) {
+        self.lifted.extend(unfreeze.lifts.iter().copied());
+        self.suspended.extend(unfreeze.suspends.iter().cloned());
+    }
+
+    /// The freezes in force.
+    pub fn in_force(&self) -> impl Iterator<Item = &Freeze> {
+        let all = self.statements.values();
+        all.filter(|f| !self.lifted.contains(&f.id) && !self.suspended.contains(&f.principal))
+    }
+
+    /// How many freezes of a principal are in force.
+    #[must_use]
+    pub fn count_of(&self, principal: &PrincipalId) -> usize {
+        self.in_force()
+            .filter(|f| f.principal == *principal)
+            .count()
+    }
+
+    /// The ids that were lifted.
+    #[must_use]
+    pub const fn lifted(&self) -> &BTreeSet<FreezeId> {
+        &self.lifted
+    }
+
+    /// The principals whose freezes count no longer.
+    #[must_use]
+    pub const fn suspended(&self) -> &BTreeSet<PrincipalId> {
+        &self.suspended
+    }
+
+    /// The hash of all that decides: what is in force, what was lifted, who is suspended.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        let in_force: Vec<FreezeId> = self.in_force().map(|f| f.id).collect();
+        let lifted: Vec<FreezeId> = self.lifted.iter().copied().collect();
+        let suspended: Vec<&PrincipalId> = self.suspended.iter().collect();
+        tagged(
+            tags::FREEZE_SET,
+            &[
+                &cbor::encode(&in_force),
+                &cbor::encode(&lifted),
+                &cbor::encode(&suspended),
+            ],
+        )
+    }
+
+    /// The strictest freeze in force that covers the target; hard before risk, and among the risk
+    /// ones one that leaves no corridor first.
+    #[must_use]
+    pub fn covering(&self, target: &FreezeTarget<'_>) -> Option<&Freeze> {
+        let covering = self.in_force().filter(|f| f.scope.covers(target));
+        covering.max_by_key(|f| (f.level, matches!(f.scope, FreezeScope::Principal(_))))
+    }
+}
+
+impl FreezeScope {
+    /// Whether the target is in the scope.
+    #[must_use]
+    pub fn covers(&self, target: &FreezeTarget<'_>) -> bool {
+        match self {
+            Self::All => true,
+            Self::Key(name) => target.key == Some(name),
+            Self::Role(role) => target.roles.contains(role),
+            Self::Principal(id) => target.principal == id,
+            Self::Counterparty(address) => target.counterparty == Some(address),
+            Self::Chain(chain) => target.chain == chain,
+        }
+    }
+}
