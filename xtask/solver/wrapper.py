@@ -100,6 +100,9 @@ def answer(session, text):
 
 
 def main():
+    if sys.argv[1:] == ["--version"]:
+        print(cvc5.__version__)
+        return
     options = options_of(sys.argv[1:])
     # The library's warnings go to standard error; a full pipe there would stop it for ever.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())

@@ -14,11 +14,13 @@ Build for release and measure.
 Usage: cargo xtask bench gateway [--json] [ARGS]...
        cargo xtask bench load [--sustained] [--json] [ARGS]...
        cargo xtask bench protocol [--json] [--quick] [--only SUBJECT]...
+       cargo xtask bench policy [--json] [RUNS]
 
 Targets:
   gateway   signing latency over HTTP for each scheme beside one plain local key
   load      signing at a steady rate, also during a refresh and a reshare to five nodes
   protocol  CPU time, bytes and rounds of every protocol beside those of its peers
+  policy    the evaluation of 10 to 5,000 rules, asked whole and by the index
 
 All arguments after `gateway` and `load` go to `quoin bench` unchanged. Those of `protocol`:
   --json           print the rows as JSON
@@ -53,7 +55,8 @@ pub fn main(args: &[String]) -> Result<(), Failure> {
     match target.as_str() {
         "gateway" | "load" => product(target, &rest),
         "protocol" if fits_protocol(&rest) => protocol(&rest),
-        "protocol" => {
+        "policy" if fits_policy(&rest) => policy(&rest),
+        "protocol" | "policy" => {
             let message = format!("unknown arguments `{}`", rest.join(" "));
             Err(Failure::usage(message, HELP))
         }
@@ -98,9 +101,45 @@ fn protocol(rest: &[&str]) -> Result<(), Failure> {
     measure.env(COMMIT, commit.trim()).run()
 }
 
+fn fits_policy(rest: &[&str]) -> bool {
+    match rest {
+        [] => true,
+        ["--json", rest @ ..] => fits_policy(rest),
+        [runs] => runs.parse::<usize>().is_ok(),
+        _ => false,
+    }
+}
+
+fn policy(rest: &[&str]) -> Result<(), Failure> {
+    let workspace = Workspace::load()?;
+    report::note("building the example `policy_curve`");
+    let example = ["--package", "quoin-policy", "--features", "measure"];
+    let example = [&example[..], &["--example", "policy_curve"]].concat();
+    let build = [&["build", "--release"], &example[..]].concat();
+    workspace.cargo(&build).run_aside()?;
+    let run = [
+        &["run", "--quiet", "--release"],
+        &example[..],
+        &["--"],
+        rest,
+    ]
+    .concat();
+    workspace.cargo(&run).run()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn wrong_arguments_of_policy_are_refused_before_anything_is_built() {
+        for good in [&[][..], &["--json"], &["--json", "50"], &["50"]] {
+            assert!(fits_policy(good), "{good:?}");
+        }
+        for bad in [&["--jsn"][..], &["50", "--json"], &["few"]] {
+            assert!(!fits_policy(bad), "{bad:?}");
+        }
+    }
 
     #[test]
     fn wrong_arguments_of_protocol_are_refused_before_anything_is_built() {

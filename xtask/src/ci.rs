@@ -23,7 +23,7 @@ Steps, in order:
   clippy    lints of all targets, warnings denied
   tidy      the rules of the house for text
   layers    the arrows between crates
-  testbeds  nextest, anvil and cast
+  testbeds  nextest, anvil, cast and cvc5
   tests     all tests
   doctests  examples in documentation, and those that must not compile
   docs      documentation builds without a warning

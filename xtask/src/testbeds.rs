@@ -2,7 +2,10 @@
 //!
 //! Everything goes into the ignored folder `.testbeds/` of the repository, never into the user's
 //! own folders, at exact versions. Foundry's platform packages are plain binaries, so the install
-//! runs no scripts of theirs. Nothing here is needed to build or to use Quoin.
+//! runs no scripts of theirs. The one exception is the browser, which no registry has as a plain
+//! binary: it comes from Debian's packages, where there are any. Nothing here is needed to build or
+//! to use Quoin. The solver comes as a Python package with a library and no program; a small script
+//! of ours makes it one.
 
 use crate::failure::Failure;
 use crate::report;
@@ -13,14 +16,16 @@ use std::time::Duration;
 
 /// The help text.
 pub const HELP: &str = "\
-Install what tests need and a fresh machine lacks, into `.testbeds/`.
+Install what tests need and a fresh machine lacks, into `.testbeds/`; a browser by `apt-get`.
 
 Usage: cargo xtask testbeds [--json]
 
 Parts:
-  nextest  the test runner `cargo nextest`, unless it is already there
-  anvil    a local EVM chain node
-  cast     an unmodified EVM client
+  nextest   the test runner `cargo nextest`, unless it is already there
+  anvil     a local EVM chain node
+  cast      an unmodified EVM client
+  cvc5      the solver behind `quoin policy prove`
+  chromium  a browser with a virtual authenticator, for passkeys; from the system's packages
 
 A part that is present is left alone. One that cannot be installed is skipped with a line that
 says so, or fails the command when `CI=true`.
@@ -39,8 +44,14 @@ const FOLDER: &str = ".testbeds";
 const FOUNDRY_VERSION: &str = "1.7.1";
 /// The version of nextest: the newest known to build with the workspace's Rust.
 const NEXTEST_VERSION: &str = "0.9.143";
+/// The browser's names, by distribution.
+const CHROMIUM: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 /// The Foundry programs that tests use.
 const FOUNDRY: [&str; 2] = ["anvil", "cast"];
+/// The version of the solver: the one that `cedar-policy-symcc` names.
+const CVC5_VERSION: &str = "1.3.1";
+/// The program around the solver's library.
+const CVC5_WRAPPER: &str = include_str!("../solver/wrapper.py");
 /// How long a program may take to say its version.
 const VERSION_LIMIT: Duration = Duration::from_secs(30);
 
@@ -82,7 +93,7 @@ pub fn step(workspace: &Workspace) -> Result<(), Failure> {
 pub fn binary_folders(root: &Path) -> Vec<PathBuf> {
     let foundry = FOUNDRY.iter().map(|name| foundry_folder(root, name));
     let cargo = root.join(FOLDER).join("cargo").join("bin");
-    foundry.chain([cargo]).collect()
+    foundry.chain([cargo, cvc5_folder(root)]).collect()
 }
 
 /// What became of one part.
@@ -124,6 +135,8 @@ impl Part {
 fn install(workspace: &Workspace) -> Vec<Part> {
     let mut parts = vec![nextest(workspace)];
     parts.extend(foundry(workspace));
+    parts.push(chromium(workspace));
+    parts.push(cvc5(workspace));
     parts
 }
 
@@ -144,6 +157,40 @@ fn nextest(workspace: &Workspace) -> Part {
         path: None,
         state,
     }
+}
+
+fn chromium(workspace: &Workspace) -> Part {
+    let runs = |name: &&str| workspace.program(name, &["--version"]).succeeds();
+    let present = || CHROMIUM.iter().any(runs);
+    let state = if present() {
+        State::Present
+    } else {
+        report::note("installing chromium from the system's packages");
+        settle(install_chromium(workspace), present)
+    };
+    Part {
+        name: "chromium",
+        version: "of the system's packages",
+        path: None,
+        state,
+    }
+}
+
+/// Packages need root: whoever is not asks `sudo`, which must not ask back. The lists of packages
+/// are fetched only when those at hand are of no use.
+fn install_chromium(workspace: &Workspace) -> Result<(), Failure> {
+    let who = workspace.program("id", &["-u"]).stdout(Some(VERSION_LIMIT));
+    let root = who.is_ok_and(|id| id.trim() == "0");
+    let apt = |args: &[&str]| {
+        let with_sudo: Vec<&str> = ["-n", "apt-get"].iter().chain(args).copied().collect();
+        let call = match root {
+            true => workspace.program("apt-get", args),
+            false => workspace.program("sudo", &with_sudo),
+        };
+        call.run_aside()
+    };
+    let install = ["install", "-y", "--no-install-recommends", "chromium"];
+    apt(&install).or_else(|_| apt(&["update"]).and_then(|()| apt(&install)))
 }
 
 /// Whether `cargo nextest` runs.
@@ -236,6 +283,88 @@ fn platform(os: &str, arch: &str) -> String {
     format!("{os}-{arch}")
 }
 
+fn cvc5(workspace: &Workspace) -> Part {
+    let present = || cvc5_is_present(workspace);
+    let state = if present() {
+        State::Present
+    } else {
+        report::note("installing cvc5");
+        settle(install_cvc5(workspace), present)
+    };
+    Part {
+        name: "cvc5",
+        version: CVC5_VERSION,
+        path: Some(cvc5_binary(&workspace.root)),
+        state,
+    }
+}
+
+/// The package goes into an environment of its own, and the program beside it into a folder that
+/// holds nothing else: that one is put on the path.
+fn install_cvc5(workspace: &Workspace) -> Result<(), Failure> {
+    let home = workspace.root.join(FOLDER).join("python");
+    let folder = home.to_string_lossy();
+    let venv = ["-m", "venv", &folder];
+    workspace.program("python3", &venv).run_aside()?;
+    let python = home.join("bin").join("python");
+    let package = format!("cvc5=={CVC5_VERSION}");
+    let mut args = vec!["-m", "pip", "install", "--disable-pip-version-check"];
+    args.extend([
+        "--no-input",
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+        &package,
+    ]);
+    workspace.program(&python, &args).run_aside()?;
+    let program = cvc5_binary(&workspace.root);
+    let failed = |source| Failure::File {
+        path: program.display().to_string(),
+        source,
+    };
+    std::fs::create_dir_all(cvc5_folder(&workspace.root)).map_err(failed)?;
+    std::fs::write(&program, cvc5_program(&python)).map_err(failed)?;
+    make_executable(&program).map_err(failed)
+}
+
+/// The script, with the interpreter that has the package.
+fn cvc5_program(python: &Path) -> String {
+    format!("#!{}\n{CVC5_WRAPPER}", python.display())
+}
+
+/// Whether the program is this one and answers with the right version of the library.
+fn cvc5_is_present(workspace: &Workspace) -> bool {
+    let program = cvc5_binary(&workspace.root);
+    let python = workspace.root.join(FOLDER).join("python/bin/python");
+    let written = std::fs::read_to_string(&program);
+    if !written.is_ok_and(|text| text == cvc5_program(&python)) {
+        return false;
+    }
+    let version = workspace.program(program, &["--version"]);
+    version
+        .stdout(Some(VERSION_LIMIT))
+        .is_ok_and(|text| text.contains(CVC5_VERSION))
+}
+
+fn cvc5_binary(root: &Path) -> PathBuf {
+    cvc5_folder(root).join("cvc5")
+}
+
+fn cvc5_folder(root: &Path) -> PathBuf {
+    root.join(FOLDER).join("cvc5").join("bin")
+}
+
+#[cfg(unix)]
+fn make_executable(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))
+}
+
+#[cfg(not(unix))]
+fn make_executable(_path: &Path) -> std::io::Result<()> {
+    Ok(())
+}
+
 fn settle(outcome: Result<(), Failure>, present: impl Fn() -> bool) -> State {
     match outcome {
         Err(failure) => State::Missing(failure.to_string()),
@@ -319,6 +448,16 @@ mod tests {
         assert_eq!(document["parts"][0]["state"], "installed");
         assert_eq!(document["parts"][0]["path"], "bin/anvil");
         assert_eq!(document["parts"][1]["why"], "x");
+    }
+
+    #[test]
+    fn the_solver_runs_under_the_interpreter_that_has_its_library() {
+        let program = cvc5_program(Path::new("/here/bin/python"));
+        assert!(
+            program.starts_with("#!/here/bin/python\n\"\"\""),
+            "{program}"
+        );
+        assert!(program.contains("import cvc5"));
     }
 
     #[test]

@@ -19,8 +19,10 @@ use rand_core::OsRng;
 
 const NOW: TimeMs = TimeMs(1_800_000_000_000);
 
-/// The one rule of the charter.
-const POLICY: &str = "@id(\"texts\")\npermit (principal, action == Action::\"message\", resource);";
+/// The rules of the charter.
+const POLICY: &str = "@id(\"texts\")\npermit (principal, action == Action::\"message\", resource);\n\
+     @id(\"govern\")\npermit (principal in Role::\"governor\", action == \
+     Action::\"change_charter\", resource);";
 
 /// A charter that lets one principal sign texts.
 pub struct Judge {
@@ -57,7 +59,7 @@ impl Judge {
                 id: "bench".parse().map_err(wrong)?,
                 roles: vec!["governor".parse().map_err(wrong)?],
                 credentials: vec![caller.public()],
-                expires: TimeMs(u64::MAX),
+                expires: TimeMs(4_000_000_000_000),
             }],
             governor_quorum: 1,
             budgets: Vec::new(),

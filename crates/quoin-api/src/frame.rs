@@ -8,8 +8,8 @@ use minicbor::{Decode, Encode};
 use quoin_core::cbor::{self, CborError, Version};
 use quoin_core::ids::NODE_INDEX_MAX;
 use quoin_core::{
-    BatchId, CeremonyId, ClusterId, KeyId, NodeIndex, PayloadHash, PresignatureId, RequestId,
-    RuleId, ShareEpoch, SignerSet,
+    BatchId, CeremonyId, CharterHash, ClusterId, FreezeId, KeyId, NodeIndex, PayloadHash,
+    PresignatureId, PrincipalId, RequestId, RuleId, ShareEpoch, SignerSet,
 };
 
 /// The largest frame: round 3 of an ECDSA batch of 256 is 10.3 MB.
@@ -55,7 +55,8 @@ pub enum Frame {
     /// The first frame on every connection, from both sides.
     #[n(0)]
     Hello(#[n(0)] Hello),
-    /// A certified charter, from whoever carries it.
+    /// A charter with its governors' signatures, from whoever carries it: a proposal, until the node
+    /// that receives it judges that all is met which the charter in force demands.
     #[n(1)]
     Charter(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
     /// A node's signed heartbeat (`Signed<Heartbeat>`).
@@ -164,6 +165,24 @@ pub enum Frame {
     /// What the sender knows to be signed and able to execute.
     #[n(45)]
     Outstanding(#[n(0)] OutstandingFrame),
+    /// A person's approval of a proposed charter, from whoever carries it.
+    #[n(46)]
+    CharterApproval(#[n(0)] CharterApproval),
+    /// A charter that is in force on the sender, or was (`Certificate<Charter>`); between nodes.
+    /// Enough of them who say so of one charter make it that of a node which was away.
+    #[n(47)]
+    Adopted(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
+}
+
+/// An approval of a proposed charter.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct CharterApproval {
+    /// The charter.
+    #[n(0)]
+    pub charter: CharterHash,
+    /// The approval (`Signed<Approval>`), of the proposal's intent hash.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub approval: Vec<u8>,
 }
 
 /// The longest statement of facts, with its envelope.
@@ -172,6 +191,9 @@ pub const FACTS_BYTES_MAX: usize = 17 * 1024;
 pub const FREEZES_MAX: usize = 4096;
 /// The most requests that lifted freezes, in one listing.
 pub const LIFTS_MAX: usize = 1024;
+/// The most lifted freezes, and the most suspended principals, of one listing: one lift of 64 every
+/// day for three years.
+pub const LIFTED_MAX: usize = 65_536;
 /// The most proposed charters of one listing.
 pub const PROPOSALS_MAX: usize = 8;
 /// The most outstanding signatures of one listing.
@@ -203,6 +225,12 @@ pub struct FreezesFrame {
     /// The hash of the sender's state.
     #[cbor(n(2), with = "minicbor::bytes")]
     pub digest: [u8; 32],
+    /// The ids of all freezes that the sender has lifted.
+    #[n(3)]
+    pub lifted: Vec<FreezeId>,
+    /// All whose freezes count no longer on the sender.
+    #[n(4)]
+    pub suspended: Vec<PrincipalId>,
 }
 
 /// Proposes a numbered signer set; a hint, until enough nodes have acknowledged it.
@@ -671,6 +699,9 @@ pub struct CharterReply {
     /// Why it refused, when it did.
     #[n(2)]
     pub refused: Option<Refusal>,
+    /// What the charter still waits for, when the node has stored it as a proposal.
+    #[n(3)]
+    pub pending: Vec<String>,
 }
 
 impl Frame {
@@ -704,6 +735,8 @@ impl Frame {
             | Self::Finished(_)
             | Self::Tombstone(_)
             | Self::Charter(_)
+            | Self::Adopted(_)
+            | Self::CharterApproval(_)
             | Self::Freeze(_)
             | Self::Veto(_)
             | Self::Receipt(_)
@@ -755,7 +788,10 @@ impl Frame {
                 ("opening bytes", longest, SIGNED_BYTES_MAX)
             }
             Self::Complaint(c) => ("complaint bytes", c.complaint.len(), COMPLAINT_BYTES_MAX),
-            Self::Charter(b) => ("charter bytes", b.len(), FRAME_STATEMENT_BYTES_MAX),
+            Self::Charter(b) | Self::Adopted(b) => {
+                ("charter bytes", b.len(), FRAME_STATEMENT_BYTES_MAX)
+            }
+            Self::CharterApproval(a) => ("statement bytes", a.approval.len(), SIGNED_BYTES_MAX),
             Self::Hello(h) => ("build bytes", h.build.len(), 64),
             Self::Freeze(b) | Self::Veto(b) | Self::Receipt(b) => {
                 ("statement bytes", b.len(), SIGNED_BYTES_MAX)
@@ -764,7 +800,11 @@ impl Frame {
             Self::Freezes(f) if f.freezes.len() > FREEZES_MAX => {
                 ("freezes", f.freezes.len(), FREEZES_MAX)
             }
-            Self::Freezes(f) => ("lifts", f.lifts.len(), LIFTS_MAX),
+            Self::Freezes(f) if f.lifts.len() > LIFTS_MAX => ("lifts", f.lifts.len(), LIFTS_MAX),
+            Self::Freezes(f) => {
+                let ended = f.lifted.len().max(f.suspended.len());
+                ("lifted freezes", ended, LIFTED_MAX)
+            }
             Self::SetAcks(a) => ("acknowledgements", a.acks.len(), ENDORSEMENTS_MAX),
             Self::Proposals(p) => ("proposals", p.proposals.len(), PROPOSALS_MAX),
             Self::ExplainRequest(e) => ("approvals", e.approvals.len(), APPROVALS_MAX),

@@ -337,6 +337,15 @@ pub struct ReadyBody {
         paths::get_charter,
         paths::post_charter,
         paths::get_cluster,
+        paths::post_statement,
+        paths::get_freezes,
+        paths::get_proposals,
+        paths::post_explain,
+        paths::get_outstanding,
+        paths::get_sequences,
+        paths::get_sequence,
+        paths::post_allocate,
+        paths::post_settle,
         paths::healthz,
         paths::readyz,
         paths::metrics
@@ -359,6 +368,11 @@ pub fn openapi_json() -> Result<String, serde_json::Error> {
 )]
 mod paths {
     use super::*;
+    use crate::decision::{
+        ExplainBody, ExplainedBody, FreezesBody, OutstandingBody, ProposalsBody,
+        StatementTakenBody, StatementToAllBody,
+    };
+    use crate::sequences::{AllocateBody, AllocatedBody, SequenceBody, SequencesBody, SettleBody};
 
     /// Asks for a signature, a key, or a change of a key or a node. The same request id has the same answer for ever.
     #[utoipa::path(
@@ -434,6 +448,94 @@ mod paths {
         responses((status = 200, description = "The cluster", body = ClusterBody))
     )]
     fn get_cluster() {}
+
+    /// Brings a signed statement to all nodes: a freeze, a veto, a receipt, facts, or an approval of a charter.
+    #[utoipa::path(
+        post, path = "/v1/statements", request_body = StatementToAllBody,
+        responses(
+            (status = 200, description = "What each node said", body = StatementTakenBody),
+            (status = 400, description = "Malformed", body = ErrorBody),
+            (status = 429, description = "Too many statements are under way", body = ErrorBody)
+        )
+    )]
+    fn post_statement() {}
+
+    /// The freezes that each node knows.
+    #[utoipa::path(
+        get, path = "/v1/freezes",
+        responses((status = 200, description = "What each node knows", body = FreezesBody))
+    )]
+    fn get_freezes() {}
+
+    /// The proposed charters that each node knows.
+    #[utoipa::path(
+        get, path = "/v1/proposals",
+        responses((status = 200, description = "What each node knows", body = ProposalsBody))
+    )]
+    fn get_proposals() {}
+
+    /// What each node would decide about a request. Nothing is decided, reserved or signed.
+    #[utoipa::path(
+        post, path = "/v1/explain", request_body = ExplainBody,
+        responses(
+            (status = 200, description = "What each node would decide", body = ExplainedBody),
+            (status = 400, description = "Malformed", body = ErrorBody)
+        )
+    )]
+    fn post_explain() {}
+
+    /// What has been signed and could still execute, as each node knows it.
+    #[utoipa::path(
+        get, path = "/v1/outstanding",
+        responses((status = 200, description = "What each node knows", body = OutstandingBody))
+    )]
+    fn get_outstanding() {}
+
+    /// All sequences of nonces that numbers were handed out of.
+    #[utoipa::path(
+        get, path = "/v1/sequences",
+        responses((status = 200, description = "The sequences", body = SequencesBody))
+    )]
+    fn get_sequences() {}
+
+    /// How a sequence of nonces stands, with its gaps.
+    #[utoipa::path(
+        get, path = "/v1/sequences/{id}",
+        params(("id" = String, Path, description = "`eip155:<chain>:<address>` or `<venue>:<address>`")),
+        responses(
+            (status = 200, description = "How it stands", body = SequenceBody),
+            (status = 400, description = "Not a sequence's name", body = ErrorBody),
+            (status = 404, description = "Nothing was handed out of it", body = ErrorBody)
+        )
+    )]
+    fn get_sequence() {}
+
+    /// Hands out nonces. The same request id has the same ones.
+    #[utoipa::path(
+        post, path = "/v1/sequences/{id}/allocate", request_body = AllocateBody,
+        params(("id" = String, Path, description = "`eip155:<chain>:<address>` or `<venue>:<address>`")),
+        responses(
+            (status = 200, description = "The numbers", body = AllocatedBody),
+            (status = 400, description = "Not a sequence's name, or a bad count", body = ErrorBody),
+            (status = 409, description = "The request id has another count", body = ErrorBody),
+            (status = 429, description = "A limit of the sequence is reached", body = ErrorBody),
+            (status = 503, description = "The chain's node or the disk does not answer", body = ErrorBody)
+        )
+    )]
+    fn post_allocate() {}
+
+    /// Says what became of nonces.
+    #[utoipa::path(
+        post, path = "/v1/sequences/{id}/settle", request_body = SettleBody,
+        params(("id" = String, Path, description = "`eip155:<chain>:<address>` or `<venue>:<address>`")),
+        responses(
+            (status = 200, description = "How the sequence stands now", body = SequenceBody),
+            (status = 400, description = "Not a sequence's name", body = ErrorBody),
+            (status = 404, description = "The request id has no such number", body = ErrorBody),
+            (status = 409, description = "It may have been signed, and cannot be given back", body = ErrorBody)
+        )
+    )]
+    fn post_settle() {}
 
     /// Whether the process runs.
     #[utoipa::path(get, path = "/healthz", responses((status = 200, description = "It runs")))]

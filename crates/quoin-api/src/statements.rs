@@ -7,8 +7,8 @@ use quoin_core::cbor::Version;
 use quoin_core::payload::NodeChange;
 use quoin_core::tags::{self, Tag};
 use quoin_core::{
-    Boot, CharterHash, CharterNumber, ClusterId, HeadHash, KeyId, KeyState, NodeIndex, PayloadHash,
-    PresignatureId, RequestId, RuleId, Scheme, ShareEpoch, SignerSet, Statement, TimeMs,
+    Boot, CharterHash, CharterNumber, ClusterId, FreezeId, HeadHash, KeyId, KeyState, NodeIndex, PayloadHash,
+    PresignatureId, PrincipalId, RequestId, RuleId, Scheme, ShareEpoch, SignerSet, Statement, TimeMs,
 };
 
 /// The largest signed statement of this module, with its envelope.
@@ -46,6 +46,9 @@ pub struct Heartbeat {
     /// The newest durable record of the sender's journal.
     #[n(7)]
     pub head: Head,
+    /// The hash of what the sender knows of freezes (`quoin_policy::FreezeSet::digest`).
+    #[cbor(n(8), with = "minicbor::bytes")]
+    pub freezes: [u8; 32],
 }
 
 impl Statement for Heartbeat {
@@ -302,6 +305,43 @@ pub struct NodeStatement {
 impl Statement for NodeStatement {
     const TAG: Tag = tags::NODE_CHANGED;
     const BYTES_MAX: usize = 512;
+}
+
+/// What a node says once it has lifted freezes.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct UnfreezeStatement {
+    /// The form's version.
+    #[n(0)]
+    pub version: Version<1>,
+    /// The cluster.
+    #[n(1)]
+    pub cluster: ClusterId,
+    /// Who says so.
+    #[n(2)]
+    pub boot: Boot,
+    /// The request.
+    #[n(3)]
+    pub request: RequestId,
+    /// The freezes that it ended.
+    #[n(4)]
+    pub lifts: Vec<FreezeId>,
+    /// Whose freezes count no longer.
+    #[n(5)]
+    pub suspends: Vec<PrincipalId>,
+    /// When.
+    #[n(6)]
+    pub at: TimeMs,
+    /// The hash of what the node knows of freezes since then.
+    #[cbor(n(7), with = "minicbor::bytes")]
+    pub freezes: [u8; 32],
+    /// The newest durable record of this node's journal.
+    #[n(8)]
+    pub head: Head,
+}
+
+impl Statement for UnfreezeStatement {
+    const TAG: Tag = tags::UNFROZEN;
+    const BYTES_MAX: usize = 7 * 1024;
 }
 
 #[cfg(test)]

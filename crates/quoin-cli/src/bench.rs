@@ -4,6 +4,7 @@
 
 mod flow;
 pub mod load;
+pub mod sequencer;
 mod stock;
 mod sustained;
 

@@ -2,9 +2,13 @@
 
 mod bench;
 mod offline;
+mod policy;
+mod sequence;
 
 pub use bench::*;
 pub use offline::*;
+pub use policy::*;
+pub use sequence::*;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use quoin_core::{
@@ -56,6 +60,12 @@ pub enum Command {
     /// Show or change the charter
     #[command(subcommand)]
     Charter(CharterCommand),
+    /// Take nonces, and show which are missing
+    #[command(subcommand)]
+    Sequence(SequenceCommand),
+    /// See what the rules of a charter do
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Verify the nodes' journals, offline
     #[command(subcommand)]
     Journal(JournalCommand),
@@ -538,9 +548,10 @@ pub struct KeyDeriveArgs {
 /// `quoin sign`.
 #[derive(Debug, Args)]
 #[command(
-    group = clap::ArgGroup::new("what").required(true).args(["transfer", "transaction", "typed_data", "message", "text"]),
+    group = clap::ArgGroup::new("what").required(true).args(["transfer", "cancel", "transaction", "typed_data", "message", "text"]),
     after_help = "Examples:\n  quoin sign --key desk-ecdsa --transfer 0x…dead --amount 1000000000 --as alice --broadcast\n  \
                   quoin sign --key desk-ecdsa --typed-data order.json --as alice\n  \
+                  quoin sign --key desk-ecdsa --cancel 17 --broadcast   (nonce 17 then pays nothing)\n  \
                   quoin sign --key desk-ed25519 --text 'hello' --as alice"
 )]
 pub struct SignArgs {
@@ -559,6 +570,12 @@ pub struct SignArgs {
     /// How much, in wei
     #[arg(long, value_name = "WEI", requires = "transfer")]
     pub amount: Option<Amount>,
+    /// Fill this nonce with a transaction that sends nothing to the account itself
+    #[arg(long, value_name = "NONCE")]
+    pub cancel: Option<u64>,
+    /// How many times the going fee a cancel pays: a pool replaces what it has only for more
+    #[arg(long, value_name = "N", default_value_t = 2, requires = "cancel", value_parser = clap::value_parser!(u64).range(1..=100))]
+    pub fee_times: u64,
     /// The chain's id [default: the data folder's]
     #[arg(long, value_name = "ID")]
     pub chain: Option<u64>,
@@ -817,6 +834,10 @@ mod tests {
         assert!(parse(&["--transfer", "0xde", "--amount", "1"]).is_ok());
         assert!(parse(&["--transfer", "0xde"]).is_err());
         assert!(parse(&["--text", "a", "--message", "b"]).is_err());
+        assert!(parse(&["--cancel", "7"]).is_ok());
+        assert!(parse(&["--cancel", "7", "--text", "a"]).is_err());
+        assert!(parse(&["--text", "a", "--fee-times", "3"]).is_err());
+        assert!(parse(&["--cancel", "7", "--fee-times", "0"]).is_err());
         assert!(parse(&[]).is_err());
     }
 }

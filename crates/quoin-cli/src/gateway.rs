@@ -4,6 +4,7 @@
 //! it ran, so that it can follow the chain of charters after a restart. Agents name their key by
 //! name; they are served as soon as that key exists.
 
+use crate::client::Patience;
 use crate::clock;
 use crate::dev::create::GATEWAY_ID;
 use crate::failure::Failure;
@@ -14,10 +15,11 @@ use quoin_core::{Certificate, CharterNumber, GatewayId, KeyName, NodeIndex, Prin
 use quoin_gateway::adapters::{CharterChain, ThresholdCombiner};
 use quoin_gateway::core::ports::Offer;
 use quoin_gateway::core::{Charters, Config, Event, Gateway, Outcome};
-use quoin_gateway::faces::{Agent, Faces, SignTransactionShape, serve, token_hash};
+use quoin_gateway::faces::{Agent, Faces, Sequences, SignTransactionShape, serve, token_hash};
 use quoin_gateway::links::{self, OnLook};
 use quoin_gateway::metrics::Metrics;
 use quoin_gateway::run::{Handle, spawn};
+use quoin_gateway::sequencer::StoreError;
 use quoin_link::TlsIdentity;
 use quoin_policy::Charter;
 use rand_core::{OsRng, RngCore};
@@ -35,6 +37,8 @@ const GATEWAY_FILE: &str = "gateway.json";
 const TLS_FILE: &str = "tls.pem";
 /// How often a gateway looks whether its agents' keys exist by now.
 const AGENTS_PAUSE: Duration = Duration::from_millis(250);
+/// How long a gateway waits for the nonces' folder: as long as one that ends may take.
+const SEQUENCES_LIMIT: Duration = Duration::from_secs(5);
 
 /// What `gateway.json` says. Relative paths are relative to the gateway's folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -212,7 +216,9 @@ pub async fn start(dir: &Path) -> Result<RunningGateway, Failure> {
         clock::now().0,
     );
     let handle = spawn(core, Box::new(tls), inbound, Arc::clone(&metrics));
+    let sequences = Arc::new(sequences(dir, file.rpc.clone()).await?);
     let face = Face {
+        sequences,
         listener,
         handle,
         metrics,
@@ -296,11 +302,24 @@ fn keep_charter(folder: &Path, number: CharterNumber, bytes: &[u8]) {
     }
 }
 
+/// The nonces of the gateway in `dir`. A process that is just ending may still have them.
+async fn sequences(dir: &Path, rpc: Option<String>) -> Result<Sequences, Failure> {
+    let mut patience = Patience::of(SEQUENCES_LIMIT);
+    loop {
+        match Sequences::open(&dir.join("sequences"), rpc.clone()) {
+            Ok(sequences) => return Ok(sequences),
+            Err(StoreError::Locked(_)) if patience.pause().await => {}
+            Err(error) => return Err(Failure::new("cannot hand out nonces").because(error)),
+        }
+    }
+}
+
 /// What serves HTTP, and can be started anew when agents come.
 struct Face {
     listener: std::net::TcpListener,
     handle: Handle,
     metrics: Arc<Metrics>,
+    sequences: Arc<Sequences>,
     hosts: Vec<String>,
 }
 
@@ -313,7 +332,8 @@ impl Face {
             .map_err(Failure::from_error(what))?;
         let listener =
             tokio::net::TcpListener::from_std(listener).map_err(Failure::from_error(what))?;
-        let faces = Faces::new(self.handle.clone(), Arc::clone(&self.metrics), agents);
+        let faces = Faces::new(self.handle.clone(), Arc::clone(&self.metrics), agents)
+            .with_sequences(Arc::clone(&self.sequences));
         let hosts = self.hosts.clone();
         Ok(tokio::spawn(async move {
             if let Err(error) = serve(listener, faces, hosts).await {

@@ -13,6 +13,7 @@ mod folder;
 mod gateway;
 mod independent;
 mod latency;
+mod policy;
 mod say;
 mod single;
 
@@ -52,10 +53,13 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Sign(args) => interruptible(command::sign::run(*args)).await,
         Command::Approve(args) => interruptible(command::approve::run(args)).await,
         Command::Charter(command) => interruptible(command::charter::run(command)).await,
+        Command::Sequence(command) => interruptible(command::sequence::run(command)).await,
+        Command::Policy(command) => interruptible(policy::run(command)).await,
         Command::Journal(command) => command::journal::run(command),
         Command::Single(command) => command::single::run(command),
         Command::Bench(BenchCommand::Gateway(args)) => bench::run(args).await,
         Command::Bench(BenchCommand::Load(args)) => bench::load::run(args).await,
+        Command::Bench(BenchCommand::Sequencer(args)) => bench::sequencer::run(args).await,
         Command::WithParent(args) => command::serve::with_parent(args).await,
     }
 }

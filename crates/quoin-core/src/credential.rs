@@ -144,14 +144,22 @@ impl<'de> Deserialize<'de> for PublicCredential {
 
 pub(crate) fn verify_p256(key: &[u8; 33], message: &[u8], signature: &CredentialSignature) -> bool {
     use p256::ecdsa::signature::Verifier;
-    let (Ok(key), Ok(signature)) = (
-        p256::ecdsa::VerifyingKey::from_sec1_bytes(key),
+    let (Some(key), Ok(signature)) = (
+        read_p256(key),
         p256::ecdsa::Signature::from_slice(signature),
     ) else {
         return false;
     };
     // One signature has one spelling here: a high s is refused.
     signature.normalize_s().is_none() && key.verify(message, &signature).is_ok()
+}
+
+/// A compressed point. The library also reads the "compact" tag 5, a second spelling of a key.
+pub(crate) fn read_p256(key: &[u8; 33]) -> Option<p256::ecdsa::VerifyingKey> {
+    match key {
+        [2 | 3, ..] => p256::ecdsa::VerifyingKey::from_sec1_bytes(key).ok(),
+        _ => None,
+    }
 }
 
 /// A key at hand that signs statements: in memory, in a hardware module, behind an agent.
@@ -388,7 +396,11 @@ mod tests {
             format!("{key}@{}.example", "d".repeat(64)),
             format!("{key}@{}example", "desk.".repeat(50)),
             format!("{key}0@desk.example"),
-            format!("passkey:05{}@desk.example", "00".repeat(32)),
+            format!("passkey:02{}@desk.example", "ff".repeat(32)),
+            format!(
+                "{}@desk.example",
+                key.replacen(":02", ":05", 1).replacen(":03", ":05", 1)
+            ),
         ] {
             assert!(bad.parse::<PublicCredential>().is_err(), "{bad}");
         }
@@ -425,6 +437,17 @@ mod tests {
         }
         assert!(P256Identity::from_scalar(&SecretBytes::take(&mut [0; 32])).is_none());
         assert!(P256Identity::from_scalar(&SecretBytes::take(&mut [0xff; 32])).is_none());
+    }
+
+    #[test]
+    fn a_p256_key_has_one_spelling() {
+        let signature = p256(7).sign(b"message");
+        let PublicCredential::P256(mut key) = p256(7).public() else {
+            panic!("a P-256 key");
+        };
+        key[0] = 5;
+        assert!(p256::ecdsa::VerifyingKey::from_sec1_bytes(&key).is_ok());
+        assert!(!PublicCredential::P256(key).verifies(b"message", &signature));
     }
 
     #[test]

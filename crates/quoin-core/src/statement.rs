@@ -117,6 +117,15 @@ impl Endorsement {
         }
     }
 
+    /// The signature itself; a passkey's is not over the statement.
+    #[must_use]
+    pub const fn signature(&self) -> &CredentialSignature {
+        match &self.proof {
+            Proof::Signature(signature) => signature,
+            Proof::Assertion(assertion) => assertion.signature(),
+        }
+    }
+
     /// The `COSE_Sign1` bytes with a detached payload.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -529,97 +538,4 @@ impl<T: Statement> Certificate<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cbor::Version;
-    use crate::credential::SigningIdentity;
-    use crate::secret::SecretBytes;
-    use crate::tags;
-
-    #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-    struct Note {
-        #[n(0)]
-        version: Version<1>,
-        #[n(1)]
-        text: String,
-    }
-
-    impl Statement for Note {
-        const TAG: Tag = tags::MESSAGE;
-        const BYTES_MAX: usize = 1024;
-    }
-
-    fn identity(seed: u8) -> SigningIdentity {
-        SigningIdentity::from_seed(&SecretBytes::take(&mut [seed; 32]))
-    }
-
-    fn note() -> Note {
-        Note {
-            version: Version,
-            text: "pay nobody".into(),
-        }
-    }
-
-    #[test]
-    fn coset_reads_and_verifies_our_envelope() {
-        use coset::CborSerializable;
-        let signed = Signed::sign(note(), &identity(1));
-        let theirs = coset::CoseSign1::from_slice(&signed.to_bytes()).unwrap();
-        theirs
-            .verify_signature(tags::MESSAGE.text().as_bytes(), |signature, message| {
-                let signature = signature.try_into().unwrap();
-                if identity(1).public().verifies(message, &signature) {
-                    Ok(())
-                } else {
-                    Err(())
-                }
-            })
-            .unwrap();
-        assert_eq!(theirs.payload.unwrap(), cbor::encode(&note()));
-    }
-
-    #[test]
-    fn every_flipped_bit_is_refused() {
-        let bytes = Signed::sign(note(), &identity(1)).to_bytes();
-        assert!(
-            Signed::<Note>::from_bytes(&bytes)
-                .unwrap()
-                .verify(&identity(1).public())
-                .is_ok()
-        );
-        for i in 0..bytes.len() * 8 {
-            let mut flipped = bytes.clone();
-            flipped[i / 8] ^= 1 << (i % 8);
-            let accepted = Signed::<Note>::from_bytes(&flipped)
-                .is_ok_and(|s| s.verify(&identity(1).public()).is_ok());
-            assert!(!accepted, "bit {i}");
-        }
-    }
-
-    #[test]
-    fn another_credential_and_another_tag_are_refused() {
-        let signed = Signed::sign(note(), &identity(1));
-        assert!(matches!(
-            signed.verify(&identity(2).public()),
-            Err(StatementError::Credential)
-        ));
-        let made = Endorsement::make(tags::CHARTER, &signed.payload, &identity(1));
-        assert!(
-            made.verify(tags::MESSAGE, &signed.payload, &identity(1).public())
-                .is_err()
-        );
-    }
-
-    #[test]
-    fn certificate_keeps_one_signature_for_each_credential() {
-        let mut certificate = Certificate::unsigned(note());
-        for seed in [2, 1, 2] {
-            certificate.endorse(&identity(seed));
-        }
-        assert_eq!(certificate.endorsements().len(), 2);
-        let read = Certificate::<Note>::from_bytes(&certificate.to_bytes()).unwrap();
-        assert!(read.endorsed_by(&identity(1).public()));
-        assert!(read.endorsed_by(&identity(2).public()));
-        assert!(!read.endorsed_by(&identity(3).public()));
-    }
-}
+mod tests;

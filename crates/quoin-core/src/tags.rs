@@ -168,6 +168,8 @@ tags! {
     KEY_STATE = "quoin/key/state/v1";
     /// A node's statement that it has pardoned or readmitted another one.
     NODE_CHANGED = "quoin/node/changed/v1";
+    /// A node's statement that it has lifted freezes.
+    UNFROZEN = "quoin/unfrozen/v1";
     /// The public header of a share's backup.
     BACKUP = "quoin/backup/v1";
 

@@ -15,7 +15,7 @@
 //! was copied; nodes see assertions in no particular order, synchronised passkeys always report 0,
 //! and an assertion that is shown twice is the same statement twice, which changes nothing.
 
-use crate::credential::{CredentialSignature, verify_p256};
+use crate::credential::{CredentialSignature, read_p256, verify_p256};
 use crate::error::Rejection;
 use minicbor::{Decode, Decoder, Encode};
 use serde::{Deserialize, Serialize};
@@ -149,9 +149,9 @@ impl Passkey {
     /// # Errors
     /// When the bytes are no point of the curve.
     pub fn new(key: [u8; 33], rp_id: RpId) -> Result<Self, Rejection> {
-        match p256::ecdsa::VerifyingKey::from_sec1_bytes(&key) {
-            Ok(_) => Ok(Self { key, rp_id }),
-            Err(_) => Err(Rejection::caller(
+        match read_p256(&key) {
+            Some(_) => Ok(Self { key, rp_id }),
+            None => Err(Rejection::caller(
                 "credential",
                 "the passkey's public key is no compressed point of P-256",
             )),
@@ -273,9 +273,6 @@ impl Assertion {
     ) -> Result<Self, AssertionFault> {
         let signature =
             p256::ecdsa::Signature::from_der(der).map_err(|_| AssertionFault::Signature)?;
-        if signature.to_der().as_bytes() != der {
-            return Err(AssertionFault::Signature);
-        }
         let low = signature.normalize_s().unwrap_or(signature);
         Self::new(authenticator_data, client_data, low.to_bytes().into())
     }

@@ -295,6 +295,10 @@ impl Charters for CharterChain {
         &self.bytes
     }
 
+    fn number(&self, charter: &[u8]) -> Result<CharterNumber, Rejection> {
+        Ok(read(charter)?.unverified().number)
+    }
+
     fn offer(&mut self, now: TimeMs, charter: &[u8]) -> Result<Offer, Rejection> {
         if charter == self.bytes {
             return Ok(Offer::Known);

@@ -4,7 +4,7 @@
 //! nothing else. It holds no share, and of `quoin-protocol` it uses only what is secret-free.
 //!
 //! [`core`] decides, without IO; [`adapters`] put the real crates behind its ports; [`run`] gives
-//! it a clock, callers and [`links`]; [`faces`] speak HTTP.
+//! it a clock, callers and [`links`]; [`faces`] speak HTTP; [`sequencer`] hands out nonces.
 
 pub mod adapters;
 pub mod core;
@@ -12,3 +12,4 @@ pub mod faces;
 pub mod links;
 pub mod metrics;
 pub mod run;
+pub mod sequencer;

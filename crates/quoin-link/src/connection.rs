@@ -122,7 +122,7 @@ async fn read(
     }
 }
 
-async fn write_loop(
+pub(crate) async fn write_loop(
     limits: &Limits,
     queue: &SendQueue,
     writer: &mut (impl AsyncWrite + Unpin),

@@ -1,13 +1,14 @@
 //! The endpoint: listens, dials, and keeps one connection to each peer.
 
 use crate::connection::{Link, millis, serve, write};
+use crate::courier::{self, Accepted, Couriers};
 use crate::error::LinkError;
 use crate::frame::{Assembler, FRAME_BYTES_MAX, Priority, Read, write_keepalive};
 use crate::identity::{SpkiHash, TlsIdentity};
 use crate::limits::{Counters, Limits, LiveCounters, count};
 use crate::pins::{LivePins, PeerId, Pins};
 use crate::slot::Slot;
-use crate::tls::{Configs, PROTOCOL};
+use crate::tls::{COURIER_PROTOCOL, Configs, PROTOCOL};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 use rustls::CommonState;
@@ -102,6 +103,7 @@ pub(crate) struct Shared {
     pub(crate) counters: LiveCounters,
     pub(crate) inbound: mpsc::Sender<Inbound>,
     slots: Mutex<BTreeMap<PeerId, Arc<Slot>>>,
+    pub(crate) couriers: Couriers,
     jitter_seed: [u8; 32],
     stop: watch::Sender<bool>,
     /// Each task holds a clone, so that shutting down can wait for all of them.
@@ -118,13 +120,14 @@ impl Endpoint {
         listener: Option<TcpListener>,
     ) -> Result<(Self, mpsc::Receiver<Inbound>), LinkError> {
         let pins = LivePins::new(config.pins);
-        let tls = Configs::new(&config.identity, pins.clone())?;
+        let tls = Configs::new(&config.identity, pins.clone(), config.limits.couriers_max > 0)?;
         let (inbound, received) = mpsc::channel(config.limits.inbound_events_max);
         let (running, ended) = mpsc::channel(1);
         let shared = Arc::new(Shared {
             me: config.me,
             tls,
             pins,
+            couriers: Couriers::new(&config.limits),
             limits: config.limits,
             counters: LiveCounters::default(),
             inbound,
@@ -156,7 +159,10 @@ impl Endpoint {
         if body.len() > FRAME_BYTES_MAX {
             return Sent::TooLong;
         }
-        let queue = self.shared.slots().get(peer).and_then(|slot| slot.queue());
+        let queue = match peer {
+            PeerId::Courier(id) => self.shared.couriers.queue(*id),
+            peer => self.shared.slots().get(peer).and_then(|slot| slot.queue()),
+        };
         let pushed = queue.map(|queue| queue.push(priority, body));
         let Some(pushed) = pushed.filter(|pushed| !pushed.closed) else {
             count(&counters.not_connected);
@@ -189,6 +195,11 @@ impl Endpoint {
             }
         }
         self.set_addresses(addresses);
+    }
+
+    /// Closes the connection of a courier that has sent what it may not.
+    pub fn close_courier(&self, id: u64) {
+        self.shared.couriers.close(id);
     }
 
     /// The peers that are connected now.
@@ -338,7 +349,12 @@ async fn accept_one(shared: Arc<Shared>, stream: TcpStream, place: OwnedSemaphor
     };
     drop(place);
     let refused = match handshake {
-        Ok(Ok(link)) => {
+        Ok(Ok(Accepted::Courier(stream))) => {
+            let why = courier::serve(&shared, stream).await;
+            tracing::debug!(%why, "courier served");
+            return;
+        }
+        Ok(Ok(Accepted::Peer(link))) => {
             let slot = shared.slot(&link.peer);
             serve(&shared, &slot, link).await;
             return;
@@ -355,14 +371,20 @@ async fn accept_one(shared: Arc<Shared>, stream: TcpStream, place: OwnedSemaphor
 async fn accept_handshake(
     shared: &Shared,
     stream: TcpStream,
-) -> Result<Link<TlsStream<TcpStream>>, LinkError> {
+) -> Result<Accepted, LinkError> {
     no_delay(&stream)?;
     let acceptor = TlsAcceptor::from(shared.tls.server.clone());
     let tls = acceptor.accept(stream).await;
     let tls = tls.map_err(LinkError::io("TLS handshake"))?;
-    let (peer, key) = shared.identify(tls.get_ref().1)?;
-    if !peer.dials(&shared.me) {
-        return Err(LinkError::WrongDirection(peer));
+    let peer = match is_courier(tls.get_ref().1) {
+        true if shared.limits.couriers_max > 0 => None,
+        true => return Err(LinkError::NotPinned),
+        false => Some(shared.identify(tls.get_ref().1)?),
+    };
+    if let Some((peer, _)) = &peer
+        && !peer.dials(&shared.me)
+    {
+        return Err(LinkError::WrongDirection(peer.clone()));
     }
     let mut tls = TlsStream::from(tls);
     // In TLS 1.3 the client finishes before we have judged its key; this first keep-alive is how
@@ -370,11 +392,19 @@ async fn accept_handshake(
     let mut hello = Vec::new();
     write_keepalive(&mut hello);
     write(&shared.limits, &mut tls, &hello).await?;
-    Ok(Link {
-        peer,
-        key,
-        stream: tls,
+    Ok(match peer {
+        Some((peer, key)) => Accepted::Peer(Link {
+            peer,
+            key,
+            stream: tls,
+        }),
+        None => Accepted::Courier(tls),
     })
+}
+
+/// Whether a client came without a certificate and asked to be taken for a courier.
+fn is_courier(tls: &CommonState) -> bool {
+    tls.alpn_protocol() == Some(COURIER_PROTOCOL) && tls.peer_certificates().is_none()
 }
 
 async fn dial_loop(

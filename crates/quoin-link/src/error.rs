@@ -69,6 +69,9 @@ pub enum LinkError {
     /// A keep-alive that carries bytes, or a fragment that carries none but promises more.
     #[error("malformed fragment of kind `{0:#04x}`")]
     MalformedFragment(u8),
+    /// A courier sent bulk.
+    #[error("a courier may not send that")]
+    NotForCouriers,
     /// The peer closed the connection.
     #[error("connection closed by the peer")]
     Closed,

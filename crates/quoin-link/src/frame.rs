@@ -144,12 +144,27 @@ pub(crate) enum Read {
 }
 
 /// Puts the fragments of one connection together.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Assembler {
     partial: PerPriority<Vec<u8>>,
+    bytes_max: usize,
+}
+
+impl Default for Assembler {
+    fn default() -> Self {
+        Self::new(FRAME_BYTES_MAX)
+    }
 }
 
 impl Assembler {
+    /// For frames of at most so many bytes.
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self {
+            partial: PerPriority::default(),
+            bytes_max,
+        }
+    }
+
     /// Reads one fragment. Not safe to cancel: after that the connection is of no more use.
     pub(crate) async fn read(
         &mut self,
@@ -167,8 +182,8 @@ impl Assembler {
         };
         let partial = self.partial.at_mut(priority);
         let had = partial.len();
-        if had + bytes > FRAME_BYTES_MAX {
-            return Err(LinkError::FrameTooLong(FRAME_BYTES_MAX));
+        if had + bytes > self.bytes_max {
+            return Err(LinkError::FrameTooLong(self.bytes_max));
         }
         partial.resize(had + bytes, 0);
         read_exact(reader, partial.get_mut(had..).unwrap_or_default()).await?;

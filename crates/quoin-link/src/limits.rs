@@ -27,6 +27,17 @@ pub struct Limits {
     pub inbound_bytes_max: u32,
     /// Events waiting for the receiver, over all peers.
     pub inbound_events_max: usize,
+    /// How many couriers there are at a time; 0 takes none. Each costs a socket and what waits for it.
+    pub couriers_max: usize,
+    /// The longest frame that a courier may send: a certified charter.
+    pub courier_frame_bytes_max: usize,
+    /// A courier that sends no whole frame for this long is cut off; keep-alives do not count.
+    pub courier_idle: Duration,
+    /// The shortest time between two frames of one courier. People bring a few.
+    pub courier_frame_every: Duration,
+    /// The shortest time between two frames of all couriers: 200 a second cost a node a few percent
+    /// of one core for their signatures.
+    pub couriers_frame_every: Duration,
     /// First delay after a failed dial.
     pub backoff_min: Duration,
     /// Longest delay between dials: a restarted peer is found again within this time.
@@ -45,6 +56,11 @@ impl Default for Limits {
             queue_bytes_max: 64 << 20,
             inbound_bytes_max: 64 << 20,
             inbound_events_max: 1024,
+            couriers_max: 0,
+            courier_frame_bytes_max: 1 << 20,
+            courier_idle: Duration::from_secs(30),
+            courier_frame_every: Duration::from_millis(50),
+            couriers_frame_every: Duration::from_millis(5),
             backoff_min: Duration::from_millis(100),
             backoff_max: Duration::from_secs(2),
         }
@@ -88,6 +104,8 @@ counters! {
     not_connected;
     /// Connections that became ready.
     connections;
+    /// Couriers that were let in.
+    couriers;
     /// Dials that failed.
     dials_failed;
     /// Inbound handshakes that failed: unpinned key, wrong protocol, time-out.

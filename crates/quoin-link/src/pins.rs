@@ -22,6 +22,9 @@ pub enum PeerId {
     Node(NodeIndex),
     /// A gateway, by its name in the charter.
     Gateway(String),
+    /// Nobody in particular: a client without a certificate. The number tells connections of one
+    /// endpoint apart and means nothing else.
+    Courier(u64),
 }
 
 impl PeerId {
@@ -35,6 +38,7 @@ impl PeerId {
             (Self::Node(a), Self::Node(b)) => a < b,
             (Self::Gateway(_), Self::Node(_)) => true,
             (Self::Node(_) | Self::Gateway(_), Self::Gateway(_)) => false,
+            (Self::Courier(_), _) | (_, Self::Courier(_)) => false,
         }
     }
 }
@@ -44,6 +48,7 @@ impl std::fmt::Display for PeerId {
         match self {
             Self::Node(index) => write!(f, "node {index}"),
             Self::Gateway(name) => write!(f, "gateway {name}"),
+            Self::Courier(number) => write!(f, "courier {number}"),
         }
     }
 }
@@ -127,11 +132,22 @@ impl LivePins {
 pub(crate) struct PinVerifier {
     pins: LivePins,
     algorithms: WebPkiSupportedAlgorithms,
+    /// Whether a client may come without a certificate. One that shows a certificate is held to the
+    /// pins all the same.
+    couriers: bool,
 }
 
 impl PinVerifier {
-    pub(crate) fn new(pins: LivePins, algorithms: WebPkiSupportedAlgorithms) -> Self {
-        Self { pins, algorithms }
+    pub(crate) fn new(
+        pins: LivePins,
+        algorithms: WebPkiSupportedAlgorithms,
+        couriers: bool,
+    ) -> Self {
+        Self {
+            pins,
+            algorithms,
+            couriers,
+        }
     }
 
     fn check(
@@ -201,6 +217,10 @@ impl ServerCertVerifier for PinVerifier {
 }
 
 impl ClientCertVerifier for PinVerifier {
+    fn client_auth_mandatory(&self) -> bool {
+        !self.couriers
+    }
+
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }

@@ -9,6 +9,7 @@ mod links;
 mod opened;
 mod pools;
 mod shell;
+mod veil;
 mod worker;
 
 pub use folder::{
@@ -23,6 +24,7 @@ use crate::seal::SealError;
 use crate::store::StoreError;
 use links::Links;
 pub(crate) use opened::Opened;
+pub use opened::recorded;
 use quoin_link::LinkError;
 use shell::Shell;
 use std::future::Future;
@@ -103,12 +105,13 @@ pub async fn run(dir: &Path, shutdown: impl Future<Output = ()>) -> Result<(), R
         file,
         sealer,
         store,
+        veil,
         cluster,
         ..
     } = opened;
     let backups = file.backups.clone();
     let backups = dir.join(backups.unwrap_or_else(|| PathBuf::from(BACKUP_FOLDER)));
-    let mut shell = Shell::new(node, sealer, store, cluster.as_bytes(), backups);
+    let mut shell = Shell::new(node, sealer, (store, veil), cluster.as_bytes(), backups);
     // The boot record is durable before the first connection: nobody hears of a generation that a
     // crash could take back.
     shell.carry_out(effects);

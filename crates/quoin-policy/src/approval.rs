@@ -5,6 +5,7 @@
 //! data), the payload's hash is part of it.
 
 use crate::cedar::Rules;
+use crate::charter::Principal;
 use crate::constitution::Constitution;
 use crate::obligation::{Obligations, Unmet};
 use minicbor::{Decode, Encode};
@@ -12,10 +13,12 @@ use quoin_chain::Decoded;
 use quoin_core::cbor::{self, Version};
 use quoin_core::hash::tagged;
 use quoin_core::stamp::Account;
+use quoin_core::statement::StatementError;
 use quoin_core::tags::{self, Tag};
 use quoin_core::{
-    Action, ClusterId, CustodyMethod, Intent, IntentHash, KeyId, PayloadHash, PrincipalId, Purpose,
-    RequestId, RoleId, RuleId, Signed, Stamp, Statement, TimeMs,
+    Action, AssertionFault, ClusterId, CustodyMethod, Intent, IntentHash, KeyId, PayloadHash,
+    PrincipalId, PublicCredential, Purpose, RequestId, RoleId, RuleId, Signed, Stamp, Statement,
+    TimeMs,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -51,6 +54,28 @@ pub struct Approval {
 impl Statement for Approval {
     const TAG: Tag = tags::APPROVAL;
     const BYTES_MAX: usize = 512;
+
+    /// The intent hash itself, so that a person can compare what their own screen computed with
+    /// what the authenticator is asked to sign.
+    ///
+    /// A passkey therefore signs nothing else of an approval: not its tag, and none of the other
+    /// five fields. Whoever carries it could change them, so each is forced, here and in
+    /// [`Claim`]:
+    ///
+    /// - the tag and the version: no other type has intent hashes for challenges. The others' are
+    ///   plain hashes of a signed structure, an intent hash is a tagged one, and neither can be
+    ///   turned into the other, so a veto's assertion is no approval and an approval's no veto.
+    /// - `cluster`: inside the intent hash, and the only one that a node accepts is its own.
+    /// - `request_id`: inside the intent hash, and held against the stamp's.
+    /// - `principal`: has to be the owner of the passkey, which the charter gives to one alone.
+    /// - `not_after`: has to be that of the request, which is inside the intent hash. Otherwise an
+    ///   approval that had lapsed could be given a longer life.
+    ///
+    /// Differs from approvals of other keys in one way: a person who approves with a passkey cannot
+    /// ask for an earlier lapse than the request's.
+    fn challenge(&self) -> Option<[u8; 32]> {
+        Some(self.intent_hash.0)
+    }
 }
 
 /// A policy that an approval relies on; a charter that changes its text voids the approval.
@@ -69,7 +94,7 @@ pub struct ReliedRule {
 #[derive(Encode)]
 struct IntentForm {
     #[n(0)]
-    version: Version<1>,
+    version: Version<2>,
     /// The intent without its slot; with its fee ceiling.
     #[n(1)]
     intent: Intent,
@@ -92,6 +117,9 @@ struct IntentForm {
     /// Present when the intent does not say everything that is signed.
     #[n(9)]
     payload_hash: Option<PayloadHash>,
+    /// One person may hold one passkey in two clusters.
+    #[n(10)]
+    cluster: ClusterId,
 }
 
 /// The hash that approvals of a request sign. `rules` are all policies that permit it, in any
@@ -123,6 +151,7 @@ pub fn intent_hash(decoded: &Decoded, stamp: &Stamp, rules: &[ReliedRule]) -> In
         not_after: stamp.not_after,
         rules,
         payload_hash: (!complete).then(|| decoded.payload_hash()),
+        cluster: stamp.cluster,
     };
     IntentHash(tagged(tags::INTENT, &[&cbor::encode(&form)]))
 }
@@ -186,9 +215,79 @@ pub enum ApprovalFault {
     /// None of the roles asked for is held.
     #[error("of a principal without the role")]
     NoRole,
+    /// A passkey's signature does not cover when the approval lapses, so it has to lapse when the
+    /// request does.
+    #[error("made with a passkey, and not lapsing with the request")]
+    PasskeyLapse,
+    /// The passkey did not assert it.
+    #[error("not signed by its principal's passkey: {0}")]
+    Assertion(AssertionFault),
 }
 
-/// What approvals are held against.
+/// What an approval has to claim, whatever it approves.
+pub(crate) struct Claim<'a> {
+    pub(crate) constitution: &'a Constitution,
+    pub(crate) intent_hash: IntentHash,
+    pub(crate) request_id: RequestId,
+    /// When what is approved lapses, which the intent hash covers.
+    pub(crate) not_after: TimeMs,
+    pub(crate) now: TimeMs,
+}
+
+impl<'a> Claim<'a> {
+    /// The principal and the credential that an approval of this claims to be from.
+    pub(crate) fn made_by(
+        &self,
+        approval: &Signed<Approval>,
+    ) -> Result<(&'a Principal, &'a PublicCredential), ApprovalFault> {
+        let claimed = approval.unverified();
+        let known = self.constitution.principal(&claimed.principal);
+        let principal = known.ok_or(ApprovalFault::UnknownPrincipal)?;
+        let credential = principal
+            .credentials
+            .iter()
+            .find(|c| c.id() == approval.credential())
+            .ok_or(ApprovalFault::NotSigned)?;
+        let faults = [
+            (
+                claimed.cluster != self.constitution.cluster(),
+                ApprovalFault::WrongCluster,
+            ),
+            (
+                claimed.intent_hash != self.intent_hash || claimed.request_id != self.request_id,
+                ApprovalFault::WrongIntent,
+            ),
+            (self.now >= claimed.not_after, ApprovalFault::Expired),
+            (
+                principal.is_expired(self.now),
+                ApprovalFault::PrincipalExpired,
+            ),
+            (
+                matches!(credential, PublicCredential::Passkey(_))
+                    && claimed.not_after != self.not_after,
+                ApprovalFault::PasskeyLapse,
+            ),
+        ];
+        match faults.into_iter().find(|(wrong, _)| *wrong) {
+            Some((_, fault)) => Err(fault),
+            None => Ok((principal, credential)),
+        }
+    }
+}
+
+/// Checks the signature, which costs the most and so comes last.
+pub(crate) fn verify(
+    approval: &Signed<Approval>,
+    credential: &PublicCredential,
+) -> Result<(), ApprovalFault> {
+    match approval.verify(credential) {
+        Ok(_) => Ok(()),
+        Err(StatementError::Assertion(fault)) => Err(ApprovalFault::Assertion(fault)),
+        Err(_) => Err(ApprovalFault::NotSigned),
+    }
+}
+
+/// What a request's approvals are held against.
 pub(crate) struct Terms<'a> {
     pub(crate) constitution: &'a Constitution,
     pub(crate) stamp: &'a Stamp,
@@ -245,43 +344,21 @@ impl Terms<'_> {
         obligations: &Obligations,
         approval: &Signed<Approval>,
     ) -> Result<(), ApprovalFault> {
-        let claimed = approval.unverified();
-        let known = self.constitution.principal(&claimed.principal);
-        let principal = known.ok_or(ApprovalFault::UnknownPrincipal)?;
-        let credential = principal
-            .credentials
-            .iter()
-            .find(|c| c.id() == approval.credential())
-            .ok_or(ApprovalFault::NotSigned)?;
-        let roles = &principal.roles;
-        let faults = [
-            (
-                claimed.cluster != self.constitution.cluster(),
-                ApprovalFault::WrongCluster,
-            ),
-            (
-                claimed.intent_hash != self.intent_hash
-                    || claimed.request_id != self.stamp.request_id,
-                ApprovalFault::WrongIntent,
-            ),
-            (self.now >= claimed.not_after, ApprovalFault::Expired),
-            (
-                principal.is_expired(self.now),
-                ApprovalFault::PrincipalExpired,
-            ),
-            (
-                claimed.principal == self.stamp.principal,
-                ApprovalFault::Initiator,
-            ),
-            (
-                !roles.iter().any(|r| obligations.approvals.contains_key(r)),
-                ApprovalFault::NoRole,
-            ),
-        ];
-        if let Some((_, fault)) = faults.into_iter().find(|(wrong, _)| *wrong) {
-            return Err(fault);
+        let claim = Claim {
+            constitution: self.constitution,
+            intent_hash: self.intent_hash,
+            request_id: self.stamp.request_id,
+            not_after: self.stamp.not_after,
+            now: self.now,
+        };
+        let (principal, credential) = claim.made_by(approval)?;
+        if principal.id == self.stamp.principal && !obligations.initiator_counts {
+            return Err(ApprovalFault::Initiator);
         }
-        let verified = approval.verify(credential);
-        verified.map(drop).map_err(|_| ApprovalFault::NotSigned)
+        let asked_for = |role| obligations.approvals.contains_key(role);
+        if !principal.roles.iter().any(asked_for) {
+            return Err(ApprovalFault::NoRole);
+        }
+        verify(approval, credential)
     }
 }

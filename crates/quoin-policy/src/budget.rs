@@ -93,7 +93,9 @@ pub enum Mode {
     /// any gateway.
     #[n(0)]
     Strict,
-    /// Nodes serve one signer set at a time. A charter with such a budget is refused for now.
+    /// Nodes serve one numbered signer set at a time, which spends up to the whole cap; this holds
+    /// against `f_tol` malicious nodes. Nothing is spent while no set is in force, nor with local
+    /// keys.
     #[n(1)]
     Sticky,
 }

@@ -17,6 +17,21 @@ use serde::{Deserialize, Serialize};
 
 /// The role whose holders approve charters.
 pub const GOVERNOR_ROLE: &str = "governor";
+/// The role whose holders see to it that what is about to happen is known, and may stop it.
+pub const WATCHER_ROLE: &str = "watcher";
+/// The roles that mean something to Quoin itself. All others are names that a charter chooses, such
+/// as a desk's.
+pub const KNOWN_ROLES: [&str; 9] = [
+    "agent",
+    "approver",
+    "auditor",
+    "feed",
+    GOVERNOR_ROLE,
+    "operator",
+    "policy-reader",
+    "trader",
+    WATCHER_ROLE,
+];
 
 /// The signed, numbered constitution of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
@@ -88,10 +103,38 @@ pub struct Charter {
     #[n(19)]
     #[serde(default)]
     pub cooling_off_ms: u64,
+    /// After how many days nodes erase the keys under which their journals keep payloads; without
+    /// it they keep them. Reservations, decisions and hashes stay.
+    #[n(22)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload_retention_days: Option<u16>,
     /// Allows one operator, cloud account or region to reach the threshold or a quorum.
     #[n(20)]
     #[serde(default)]
     pub dangerous_single_failure_domain: bool,
+    /// Who may put new governors in place when too few are left; without it nobody.
+    #[n(21)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Recovery>,
+}
+
+/// Who may put new governors in place when too few are left to sign a charter.
+///
+/// It is slow and loud on purpose: what it brings may change nothing but who governs, waits for a
+/// receipt of a watcher and then for the delay, and any governor, watcher or approver ends it with
+/// one veto.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recovery {
+    /// How many must sign: at least two, and no fewer than governors for any other charter.
+    #[n(0)]
+    pub quorum: u8,
+    /// The role whose holders sign.
+    #[n(1)]
+    pub role: RoleId,
+    /// How long it waits after a watcher's receipt: 7 to 31 days, in milliseconds.
+    #[n(2)]
+    pub delay_ms: u64,
 }
 
 /// A key that may spend.

@@ -1,15 +1,24 @@
-//! The checks between a charter and a constitution, and every way in which a charter can fail.
+//! The checks between a charter and a constitution.
 //!
 //! Signatures are not checked here but in [`crate::verify_genesis`] and
 //! [`crate::verify_successor`].
+
+mod error;
+mod grants;
+mod topology;
+mod world;
+
+pub use error::CharterError;
+pub(crate) use world::kind_name;
 
 use crate::budget::{Budget, Measure, Mode, Scope, WINDOW_MS_MAX};
 use crate::cedar::Rules;
 use crate::charter::{Charter, GOVERNOR_ROLE, Principal};
 use crate::constitution::Constitution;
+use crate::sets::STICKY_TALLIES_MAX;
 use quoin_core::ids::NODE_INDEX_MAX;
 use quoin_core::signer_set::{SIGNERS_MAX, SIGNERS_MIN};
-use quoin_core::{CharterNumber, NodeIndex, Statement, cbor};
+use quoin_core::{CharterNumber, PublicCredential, Statement, cbor};
 use std::collections::BTreeSet;
 use std::fmt::Display;
 
@@ -29,8 +38,13 @@ pub(crate) const BUDGETS_MAX: usize = 256;
 pub(crate) const ASSETS_MAX: usize = 1024;
 /// The most entries of the address book.
 pub(crate) const BOOK_MAX: usize = 1024;
-/// The longest text of all policies.
-pub(crate) const POLICIES_BYTES_MAX: usize = 128 * 1024;
+/// The most rules for facts: one for each asset, account and chain that policies look at.
+pub(crate) const FACT_RULES_MAX: usize = 1024;
+/// The most keys that may spend.
+pub(crate) const KEYS_MAX: usize = 1024;
+/// The longest text of all policies: a thousand rules of 300 characters, and in Base64 still within
+/// what a gateway reads as one body.
+pub(crate) const POLICIES_BYTES_MAX: usize = 320 * 1024;
 /// The longest name of a cluster or operator.
 pub(crate) const NAME_BYTES_MAX: usize = 64;
 /// The longest symbol of an asset.
@@ -45,238 +59,6 @@ const RECIPIENT_PREFIX: &str = "age1";
 const RECIPIENT_BYTES: usize = 62;
 /// The characters of Bech32 after the prefix.
 const BECH32: &str = "qpzry9x8gf2tvdw0s3jn54khce6mua7l";
-
-/// Why a charter is not accepted.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CharterError {
-    /// A list, text or the whole charter is over its limit.
-    #[error("`{place}` has {found}, which is over the limit of {max}")]
-    TooLarge {
-        /// Where.
-        place: String,
-        /// How much there is.
-        found: usize,
-        /// How much there may be.
-        max: usize,
-    },
-    /// A name or symbol is empty or not printable ASCII.
-    #[error("`{place}` must be 1 to {max} printable ASCII characters")]
-    BadText {
-        /// Where.
-        place: String,
-        /// The longest text allowed.
-        max: usize,
-    },
-    /// The threshold is outside its bounds.
-    #[error(
-        "`threshold` is {threshold} of {nodes} nodes, but must be 2 to 7 and at most all nodes"
-    )]
-    BadThreshold {
-        /// The threshold.
-        threshold: u8,
-        /// How many nodes there are.
-        nodes: usize,
-    },
-    /// `2t > n + f_tol` does not hold.
-    #[error(
-        "`f_tol` is {f_tol}: {threshold} of {nodes} nodes cannot promise exactly-once, because \
-         twice the threshold must be over the number of nodes plus `f_tol`; lower `f_tol`, raise \
-         `threshold`, or set `dangerous_disjoint_signers`"
-    )]
-    DisjointSigners {
-        /// The threshold.
-        threshold: u8,
-        /// How many nodes there are.
-        nodes: usize,
-        /// The malicious nodes tolerated.
-        f_tol: u8,
-    },
-    /// `f_tol` is not below the threshold.
-    #[error("`f_tol` is {f_tol}, but {threshold} malicious nodes are enough to sign anything")]
-    FTolOverThreshold {
-        /// The threshold.
-        threshold: u8,
-        /// The malicious nodes tolerated.
-        f_tol: u8,
-    },
-    /// The same index, id, name or credential occurs twice.
-    #[error("`{place}`: `{value}` occurs twice")]
-    Duplicate {
-        /// Where the second one is.
-        place: String,
-        /// What occurs twice.
-        value: String,
-    },
-    /// A principal has no credential.
-    #[error("`{place}` has no credential")]
-    NoCredential {
-        /// The principal.
-        place: String,
-    },
-    /// A quorum is zero, or larger than the number of those who could make it.
-    #[error("`{place}` asks for {quorum} of `{role}`, which {holders} hold")]
-    UnreachableQuorum {
-        /// Where the quorum is stated.
-        place: String,
-        /// The role.
-        role: String,
-        /// How many are asked for.
-        quorum: u8,
-        /// How many hold the role.
-        holders: usize,
-    },
-    /// A budget's window is zero or too long.
-    #[error("`{place}` must be 1 to 2678400000 milliseconds, which is 31 days")]
-    BadWindow {
-        /// Where.
-        place: String,
-    },
-    /// A budget's cap is too small to be divided among the nodes.
-    #[error("`{place}` must be at least {min}: a strict cap is divided by n - t + 1")]
-    CapTooSmall {
-        /// Where.
-        place: String,
-        /// The smallest cap that lets anything through.
-        min: u64,
-    },
-    /// A budget's mode is not available yet.
-    #[error("`{place}` is `sticky`, which this version does not keep yet; use `strict`")]
-    StickyNotSupported {
-        /// Where.
-        place: String,
-    },
-    /// A budget, policy or quorum names something that the charter does not define.
-    #[error("`{place}` names `{name}`, which the charter does not define")]
-    UnknownName {
-        /// Where.
-        place: String,
-        /// The name.
-        name: String,
-    },
-    /// An asset has too many decimals.
-    #[error("`{place}` must be at most 36")]
-    BadDecimals {
-        /// Where.
-        place: String,
-    },
-    /// The policies are not Cedar.
-    #[error("`policies` cannot be read: {detail}")]
-    PolicySyntax {
-        /// What the reader says.
-        detail: String,
-    },
-    /// The policies do not pass strict validation against the schema.
-    #[error("policy `{policy}` is not valid: {detail}")]
-    PolicyInvalid {
-        /// The policy, by its `@id` or its place.
-        policy: String,
-        /// What the validator says.
-        detail: String,
-    },
-    /// A policy has no `@id`, or a malformed one.
-    #[error("{place} has no `@id(\"...\")` of 1 to 64 characters of `a-z`, `0-9`, `-`, `_`, `.`")]
-    PolicyId {
-        /// The policy's place in the text.
-        place: String,
-    },
-    /// A policy has an annotation that is unknown or cannot be read.
-    #[error("policy `{policy}`: annotation `@{annotation}(\"{value}\")` {problem}")]
-    BadAnnotation {
-        /// The policy.
-        policy: String,
-        /// The annotation's name.
-        annotation: String,
-        /// Its value.
-        value: String,
-        /// What is wrong with it.
-        problem: &'static str,
-    },
-    /// A policy is a template, which charters do not have.
-    #[error("policy `{policy}` is a template; write a policy for each case")]
-    Template {
-        /// The policy.
-        policy: String,
-    },
-    /// The genesis names a cluster or predecessor, or is not number 0.
-    #[error("`{place}` does not fit a genesis charter")]
-    NotGenesis {
-        /// The field.
-        place: &'static str,
-    },
-    /// A later charter lacks its cluster or predecessor.
-    #[error("`{place}` is missing; only the genesis goes without")]
-    MissingLink {
-        /// The field.
-        place: &'static str,
-    },
-    /// A successor does not follow the current charter.
-    #[error("`{place}` does not follow charter {current}")]
-    NotSuccessor {
-        /// The field.
-        place: &'static str,
-        /// The number of the current charter.
-        current: u64,
-    },
-    /// A successor keeps fewer of the current nodes than must sign.
-    #[error(
-        "only {staying} nodes of charter {current} stay, and {threshold} must, each with its index \
-         and credential: only nodes that hold shares can deal them to others; change the nodes in \
-         two steps, and reshare every key in between"
-    )]
-    TooFewNodesStay {
-        /// How many stay.
-        staying: usize,
-        /// How many must.
-        threshold: u8,
-        /// The number of the current charter.
-        current: u64,
-    },
-    /// A successor gives the identity of one node to another index.
-    #[error(
-        "node {now} has the credential of node {before} of charter {current}, but an identity \
-         keeps its index, which its shares and its journal name; make a new identity instead"
-    )]
-    NodeMoved {
-        /// The node's index in the current charter.
-        before: NodeIndex,
-        /// Its index in the successor.
-        now: NodeIndex,
-        /// The number of the current charter.
-        current: u64,
-    },
-    /// A backup asks for none, or for more officers than there are.
-    #[error(
-        "`backup.threshold` is {threshold} of {officers} officers; it must be 1 to all of them"
-    )]
-    BadBackupThreshold {
-        /// How many officers open a backup.
-        threshold: u8,
-        /// How many there are.
-        officers: usize,
-    },
-    /// An officer's recipient is not one.
-    #[error(
-        "`{place}` must be an X25519 recipient as `age-keygen` prints it: `age1` and 58 characters"
-    )]
-    BadRecipient {
-        /// Where.
-        place: String,
-    },
-    /// Someone who must sign the genesis has not.
-    #[error("the genesis is not signed by {who}")]
-    MissingSignature {
-        /// The node or governor.
-        who: String,
-    },
-    /// Too few governors signed the successor.
-    #[error("signed by {signed} governors of the current charter, which asks for {quorum}")]
-    TooFewGovernors {
-        /// How many signed.
-        signed: usize,
-        /// How many are needed.
-        quorum: u8,
-    },
-}
 
 impl Charter {
     /// Checks everything but signatures and compiles the policies.
@@ -295,10 +77,14 @@ impl Charter {
         names(&self)?;
         identities(&self)?;
         principals(&self)?;
+        grants::check(&self)?;
         assets_and_book(&self)?;
+        world::check(&self)?;
         budgets(&self)?;
         backup(&self)?;
+        topology::check(&self)?;
         let rules = Rules::compile(&self)?;
+        topology::check_approvals(&self, &rules)?;
         for budget in &self.budgets {
             if rules.has(budget.id.as_str()) {
                 return Err(duplicate("budgets", &budget.id));
@@ -318,6 +104,8 @@ fn sizes(c: &Charter) -> Result<(), CharterError> {
         ("assets", c.assets.len(), ASSETS_MAX),
         ("book", c.book.len(), BOOK_MAX),
         ("policies", c.policies.len(), POLICIES_BYTES_MAX),
+        ("facts", c.facts.len(), FACT_RULES_MAX),
+        ("keys", c.keys.len(), KEYS_MAX),
     ] {
         at_most(place, found, max)?;
     }
@@ -380,6 +168,18 @@ fn names(c: &Charter) -> Result<(), CharterError> {
     for node in &c.nodes {
         let place = format!("nodes.{}.operator", node.index);
         printable(&place, &node.operator, NAME_BYTES_MAX)?;
+        for (field, text) in [("cloud", &node.cloud), ("region", &node.region)] {
+            if !text.is_empty() {
+                let place = format!("nodes.{}.{field}", node.index);
+                printable(&place, text, NAME_BYTES_MAX)?;
+            }
+        }
+    }
+    for p in &c.principals {
+        if let Some(operator) = &p.operator {
+            let place = format!("principals.{}.operator", p.id);
+            printable(&place, operator, NAME_BYTES_MAX)?;
+        }
     }
     for asset in &c.assets {
         let place = format!("assets.{}.symbol", asset.asset);
@@ -429,7 +229,19 @@ fn identities(c: &Charter) -> Result<(), CharterError> {
     // One credential in two places would let one party speak for two.
     let of_principals = c.principals.iter().flat_map(|p| &p.credentials);
     let credentials = c.nodes.iter().map(|n| &n.credential).chain(of_principals);
-    distinct("credentials", credentials)?;
+    distinct("credentials", credentials.clone())?;
+    // Nor is one key two people because it is written down as two kinds of credential.
+    distinct(
+        "credentials",
+        credentials.map(|c| hex::encode(c.key_bytes())),
+    )?;
+    for node in &c.nodes {
+        if matches!(node.credential, PublicCredential::Passkey(_)) {
+            return Err(CharterError::NodePasskey {
+                place: format!("nodes.{}.credential", node.index),
+            });
+        }
+    }
     let of_gateways = c.gateways.iter().map(|g| &g.tls_key_hash);
     let tls_keys = c.nodes.iter().map(|n| &n.tls_key_hash).chain(of_gateways);
     distinct("tls_key_hash", tls_keys.map(hex::encode))
@@ -519,7 +331,29 @@ fn backup(c: &Charter) -> Result<(), CharterError> {
 
 fn budgets(c: &Charter) -> Result<(), CharterError> {
     distinct("budgets.id", c.budgets.iter().map(|b| &b.id))?;
-    c.budgets.iter().try_for_each(|b| budget(c, b))
+    c.budgets.iter().try_for_each(|b| budget(c, b))?;
+    sticky(c)
+}
+
+/// Refuses sticky budgets where two signer sets may have no honest node in common, and more of them
+/// than an acknowledgement can report.
+fn sticky(c: &Charter) -> Result<(), CharterError> {
+    let sticky = || c.budgets.iter().filter(|b| b.mode == Mode::Sticky);
+    let (t, n) = (usize::from(c.threshold), c.nodes.len());
+    let disjoint = 2 * t <= n + usize::from(c.f_tol);
+    if let Some(b) = sticky().find(|_| disjoint || c.dangerous_disjoint_signers) {
+        let place = format!("budgets.{}.mode", b.id);
+        return Err(CharterError::StickyOverDisjoint { place });
+    }
+    let tallies = sticky().map(|b| match &b.scope {
+        Scope::EachHolder(role) => c
+            .principals
+            .iter()
+            .filter(|p| p.roles.contains(role))
+            .count(),
+        _ => 1,
+    });
+    at_most("budgets.sticky", tallies.sum(), STICKY_TALLIES_MAX)
 }
 
 fn budget(c: &Charter, b: &Budget) -> Result<(), CharterError> {
@@ -527,11 +361,6 @@ fn budget(c: &Charter, b: &Budget) -> Result<(), CharterError> {
     if !(1..=WINDOW_MS_MAX).contains(&b.window_ms) {
         return Err(CharterError::BadWindow {
             place: place("window_ms"),
-        });
-    }
-    if b.mode == Mode::Sticky {
-        return Err(CharterError::StickyNotSupported {
-            place: place("mode"),
         });
     }
     // Below this every node's own part rounds down to nothing: a silent prohibition.

@@ -4,9 +4,9 @@
 //! policies cannot match a request because of an equality in front, and the parts of a condition
 //! that an explanation evaluates one by one.
 
-use crate::schema::{is_fact, names_of};
+use crate::schema::{Seen, is_fact, names_of};
 use cedar_policy::pst::{self, BinaryOp, Clause, Expr, Literal, UnaryOp, Var};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// One part of a policy's conditions: all of them together are the conditions.
@@ -24,6 +24,8 @@ pub(crate) struct Conjunct {
 pub(crate) struct Bound {
     /// The attribute of the context.
     pub(crate) name: String,
+    /// How far it may reach now.
+    pub(crate) limit: i64,
     op: BinaryOp,
     literal_first: bool,
 }
@@ -78,6 +80,11 @@ impl Conjunct {
         }
     }
 
+    /// The facts that it reads.
+    pub(crate) fn facts(&self) -> BTreeSet<String> {
+        facts_of(&self.expr)
+    }
+
     /// The bound that this is, when it is one of a number of the context that is always known.
     pub(crate) fn bound(&self) -> Option<Bound> {
         let Expr::BinaryOp { op, left, right } = self.expr.as_ref() else {
@@ -92,14 +99,15 @@ impl Conjunct {
         if self.negated || !ordering.contains(op) {
             return None;
         }
-        let (attribute, literal_first) = match (left.as_ref(), right.as_ref()) {
-            (attribute, Expr::Literal(Literal::Long(_))) => (attribute, false),
-            (Expr::Literal(Literal::Long(_)), attribute) => (attribute, true),
+        let (attribute, limit, literal_first) = match (left.as_ref(), right.as_ref()) {
+            (attribute, Expr::Literal(Literal::Long(limit))) => (attribute, *limit, false),
+            (Expr::Literal(Literal::Long(limit)), attribute) => (attribute, *limit, true),
             _ => return None,
         };
         let Attribute { of_resource, name } = attribute_of(attribute)?;
         (!of_resource && !is_fact(&name)).then_some(Bound {
             name,
+            limit,
             op: *op,
             literal_first,
         })
@@ -157,22 +165,15 @@ pub(crate) fn relaxed(
 
 /// The facts that a policy reads.
 pub(crate) fn facts_read(body: &pst::Template) -> BTreeSet<String> {
-    let mut all = BTreeSet::new();
-    for name in attributes(body).filter(|a| !a.of_resource).map(|a| a.name) {
-        if is_fact(&name) {
-            all.insert(name);
-        }
-    }
-    all
+    let clauses = body.clauses().iter();
+    let found = clauses.flat_map(|(Clause::When(expr) | Clause::Unless(expr))| facts_of(expr));
+    found.collect()
 }
 
-/// Every attribute of the request or its account that the conditions name.
-fn attributes(body: &pst::Template) -> impl Iterator<Item = Attribute> {
-    let found = body.clauses().iter().flat_map(|clause| {
-        let (Clause::When(expr) | Clause::Unless(expr)) = clause;
-        collected(expr, &|e| attribute_of(e))
-    });
-    found.collect::<Vec<_>>().into_iter()
+fn facts_of(expr: &Expr) -> BTreeSet<String> {
+    let named = collected(expr, &|e| attribute_of(e)).into_iter();
+    let of_context = named.filter(|a| !a.of_resource && is_fact(&a.name));
+    of_context.map(|a| a.name).collect()
 }
 
 /// Every text that the conditions write out.
@@ -198,10 +199,13 @@ fn collected<T: Clone>(expr: &Expr, read: &dyn Fn(&Expr) -> Option<T>) -> Vec<T>
 /// What would let a policy see that a fact is unknown without failing: then it could permit, or a
 /// forbid let through, what nobody knows. The validator takes every attribute for present.
 pub(crate) fn peeks(body: &pst::Template) -> Option<&'static str> {
-    let found = body.clauses().iter().find_map(|clause| {
+    body.clauses().iter().find_map(|clause| {
         let (Clause::When(expr) | Clause::Unless(expr)) = clause;
         let peeks = |e: &Expr| match e {
-            Expr::HasAttr { .. } => Some(vec![HAS]),
+            Expr::HasAttr { expr, attrs } if **expr == Expr::Var(Var::Context) => {
+                let fact = is_fact(attrs.first());
+                Some(fact.then_some(HAS).into_iter().collect())
+            }
             Expr::Var(Var::Context) => Some(vec![WHOLE]),
             // Below an attribute of the context there is only the context itself.
             _ => attribute_of(e).map(|_| Vec::new()),
@@ -215,83 +219,150 @@ pub(crate) fn peeks(body: &pst::Template) -> Option<&'static str> {
             Vec::new(),
         );
         all.first().copied()
-    });
-    found
+    })
 }
 
-const HAS: &str = "asks with `has` whether an attribute is there; every attribute is, and a fact \
-                   that is unknown must not be taken for one that is harmless";
+const HAS: &str = "asks with `has` whether a fact is there; a policy that reads a fact needs it, and \
+                   one that is unknown must not be taken for one that is harmless";
 const WHOLE: &str = "uses `context` as a whole; name its attributes";
 
-/// The equalities in front of a policy's conditions: it can match no request in which an attribute
-/// has none of the values given for it.
+/// A comparison in front of a policy's conditions, as the index makes it by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Test {
+    pub(crate) attribute: Attribute,
+    check: Check,
+    /// Whether it must be false.
+    negated: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Check {
+    Truth,
+    OneOf(BTreeSet<String>),
+    Same(Literal),
+    /// The literal stands first when the flag is set.
+    Order(BinaryOp, i64, bool),
+}
+
+impl Test {
+    /// The texts of which the attribute has to have one.
+    pub(crate) fn values(&self) -> Option<&BTreeSet<String>> {
+        match &self.check {
+            Check::OneOf(values) if !self.negated => Some(values),
+            _ => None,
+        }
+    }
+
+    /// Whether it is false of a value; never when it does not fit the value, which is Cedar's to
+    /// say.
+    pub(crate) fn excludes(&self, seen: &Seen) -> bool {
+        let holds = match (&self.check, seen) {
+            (Check::Truth, Seen::Bool(truth)) => *truth,
+            (Check::OneOf(values), Seen::Text(text)) => values.contains(text),
+            (Check::Same(Literal::Bool(literal)), Seen::Bool(truth)) => literal == truth,
+            (Check::Same(Literal::Long(literal)), Seen::Long(number)) => literal == number,
+            (Check::Order(op, literal, first), Seen::Long(number)) => {
+                let (left, right) = if *first {
+                    (literal, number)
+                } else {
+                    (number, literal)
+                };
+                match op {
+                    BinaryOp::Less => left < right,
+                    BinaryOp::LessEq => left <= right,
+                    BinaryOp::Greater => left > right,
+                    BinaryOp::GreaterEq => left >= right,
+                    _ => return false,
+                }
+            }
+            _ => return false,
+        };
+        holds == self.negated
+    }
+}
+
+/// The comparisons in front of a policy's conditions: it can match no request of which one is false.
 ///
 /// Only what stands in front counts: parts before it could fail, and a failure is a denial. All that
 /// is looked at, and skipped, is a comparison of a literal with an attribute that is always there,
 /// which cannot fail in a validated policy.
-pub(crate) fn leads(
-    body: &pst::Template,
-    actions: &BTreeSet<String>,
-) -> BTreeMap<Attribute, BTreeSet<String>> {
-    let mut all = BTreeMap::new();
-    for conjunct in conjuncts(body) {
-        let Some(part) = safe(&conjunct, actions) else {
-            break;
-        };
-        if let Some((attribute, values)) = part {
-            // Two equalities of one attribute: either is true of every request that matches.
-            all.entry(attribute).or_insert(values);
-        }
-    }
-    all
+pub(crate) fn tests(body: &pst::Template, actions: &BTreeSet<String>) -> Vec<Test> {
+    let there = |test: &Test| {
+        let Attribute { of_resource, name } = &test.attribute;
+        *of_resource || actions.iter().all(|a| always_there(a, name))
+    };
+    let parts = conjuncts(body).into_iter();
+    let tests = parts.filter_map(|part| test_of(&part.expr, part.negated));
+    tests.take_while(there).collect()
 }
 
-type Lead = (Attribute, BTreeSet<String>);
-
-/// Whether a part cannot fail, and the equality that it is; `None` when it could.
-fn safe(conjunct: &Conjunct, actions: &BTreeSet<String>) -> Option<Option<Lead>> {
-    let there = |attribute: &Attribute| {
-        attribute.of_resource || actions.iter().all(|a| always_there(a, &attribute.name))
-    };
-    match conjunct.expr.as_ref() {
+/// The comparison that an expression is.
+fn test_of(expr: &Expr, negated: bool) -> Option<Test> {
+    let (attribute, check, negated) = match expr {
         Expr::UnaryOp {
             op: UnaryOp::Not,
             expr,
-        } => attribute_of(expr).filter(there).map(|_| None),
+        } => return test_of(expr, !negated),
         Expr::BinaryOp { op, left, right } => {
-            let set = match (op, left.as_ref()) {
-                (BinaryOp::Contains, Expr::Set(items)) => Some(items),
-                _ => None,
-            };
-            if let Some(items) = set {
-                let attribute = attribute_of(right).filter(there)?;
-                let values: Option<BTreeSet<String>> = items.iter().map(|i| text_of(i)).collect();
-                let values = values?;
-                return Some((!conjunct.negated).then_some((attribute, values)));
-            }
-            let (attribute, literal) = match (left.as_ref(), right.as_ref()) {
-                (attribute, Expr::Literal(literal)) | (Expr::Literal(literal), attribute) => {
-                    (attribute_of(attribute).filter(there)?, literal)
+            let (op, left, right) = (*op, left.as_ref(), right.as_ref());
+            match (left, right) {
+                (Expr::Set(items), attribute) if op == BinaryOp::Contains => {
+                    let values: Option<_> = items.iter().map(|i| text_of(i)).collect();
+                    (attribute, Check::OneOf(values?), negated)
+                }
+                (attribute, Expr::Literal(literal)) => {
+                    let (check, differs) = compared(op, literal, false)?;
+                    (attribute, check, negated != differs)
+                }
+                (Expr::Literal(literal), attribute) => {
+                    let (check, differs) = compared(op, literal, true)?;
+                    (attribute, check, negated != differs)
                 }
                 _ => return None,
-            };
-            match (op, literal) {
-                (BinaryOp::Eq, Literal::String(text)) if !conjunct.negated => {
-                    Some(Some((attribute, BTreeSet::from([text.to_string()]))))
-                }
-                (
-                    BinaryOp::Eq
-                    | BinaryOp::NotEq
-                    | BinaryOp::Less
-                    | BinaryOp::LessEq
-                    | BinaryOp::Greater
-                    | BinaryOp::GreaterEq,
-                    _,
-                ) => Some(None),
-                _ => None,
             }
         }
-        expr => attribute_of(expr).filter(there).map(|_| None),
+        attribute => (attribute, Check::Truth, negated),
+    };
+    Some(Test {
+        attribute: attribute_of(attribute)?,
+        check,
+        negated,
+    })
+}
+
+/// A comparison with a literal, and whether it is of what differs.
+fn compared(op: BinaryOp, literal: &Literal, literal_first: bool) -> Option<(Check, bool)> {
+    let same = || match literal {
+        Literal::String(text) => Some(Check::OneOf(BTreeSet::from([text.to_string()]))),
+        Literal::Bool(_) | Literal::Long(_) => Some(Check::Same(literal.clone())),
+        _ => None,
+    };
+    match (op, literal) {
+        (BinaryOp::Eq, _) => Some((same()?, false)),
+        (BinaryOp::NotEq, _) => Some((same()?, true)),
+        (
+            BinaryOp::Less | BinaryOp::LessEq | BinaryOp::Greater | BinaryOp::GreaterEq,
+            Literal::Long(number),
+        ) => Some((Check::Order(op, *number, literal_first), false)),
+        _ => None,
+    }
+}
+
+/// All conditions of a policy with its scope, as one Cedar expression.
+pub(crate) fn whole(body: &pst::Template) -> String {
+    let scope = [
+        format!("principal {}", body.principal),
+        format!("action {}", body.action),
+        format!("resource {}", body.resource),
+    ];
+    // A variable that is not constrained stands alone.
+    let scope = scope.into_iter().filter(|part| !part.ends_with(' '));
+    let parts = conjuncts(body).into_iter().map(|part| part.text());
+    let all: Vec<String> = scope.chain(parts).map(|part| format!("({part})")).collect();
+    if all.is_empty() {
+        "true".to_owned()
+    } else {
+        all.join(" && ")
     }
 }
 

@@ -19,7 +19,7 @@ pub struct Conditions<'a> {
     /// Whether its clock agrees with theirs; otherwise: the corridor only.
     pub clock: bool,
     /// How the request's signer set stands to the numbered set.
-    pub set: SetStanding,
+    pub set: SetStanding<'a>,
 }
 
 /// What [`Conditions::calm`] borrows.

@@ -1,15 +1,16 @@
 //! The constitution: a charter that has been checked and compiled, and the chain that led to it.
 //!
-//! It cannot be wrong in any way that [`CharterError`] names. What it decides is in
-//! [`crate::Judgement`]. Source: the design, sections 2 ("genesis") and 4 ("charter").
+//! It cannot be wrong in any way that [`crate::CharterError`] names. What it decides is in
+//! [`crate::Judgement`], and how one follows another in [`crate::verify_successor`]. Source: the design, sections 2 ("genesis") and 4 ("charter").
 
 use crate::cedar::Rules;
-use crate::charter::{Asset, BookEntry, Charter, NodeEntry, Principal};
-use crate::check::CharterError;
+use crate::charter::{Asset, BookEntry, Charter, KeyGrant, NodeEntry, Principal};
 use crate::denial::{Denial, DenialReason};
+use crate::lineage::{Book, Seats};
+use crate::sets::Electorate;
 use quoin_core::{
-    Address, AssetId, Certificate, ChainId, CharterHash, CharterNumber, ClusterId, CredentialId,
-    NodeIndex, PrincipalId, PublicCredential, RuleId, Signed, Stamp, TimeMs,
+    Address, AssetId, ChainId, CharterHash, CharterNumber, ClusterId, CredentialId,
+    KeyName, NodeIndex, PrincipalId, PublicCredential, RuleId, Signed, Stamp, TimeMs,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,131 +22,21 @@ pub struct Constitution {
     hash: CharterHash,
     cluster: ClusterId,
     /// The hash of every charter from the genesis on that the verification went through.
-    lineage: BTreeMap<CharterNumber, CharterHash>,
+    pub(crate) lineage: BTreeMap<CharterNumber, CharterHash>,
     /// The nodes of every one of them: a key's certificate is of the charter that it names.
-    rosters: BTreeMap<CharterNumber, Arc<BTreeMap<NodeIndex, PublicCredential>>>,
+    pub(crate) rosters: BTreeMap<CharterNumber, Arc<BTreeMap<NodeIndex, PublicCredential>>>,
+    /// Who could have signed another successor of every one of them.
+    pub(crate) seats: BTreeMap<CharterNumber, Arc<Seats>>,
+    /// From when on each entry of the address book can receive.
+    pub(crate) ready: Book,
     principals: BTreeMap<PrincipalId, usize>,
     credentials: BTreeMap<CredentialId, usize>,
     assets: BTreeMap<AssetId, usize>,
     book: BTreeMap<(ChainId, Address), usize>,
+    keys: BTreeMap<KeyName, usize>,
+    /// The nodes of earlier charters that had other nodes, threshold or `f_tol`.
+    pub(crate) electorates: Vec<Electorate>,
     pub(crate) rules: Rules,
-}
-
-/// Accepts the genesis: signed by every node and every governor.
-///
-/// # Errors
-/// When the charter fails a check, is not a genesis, or a signature is missing.
-pub fn verify_genesis(
-    certificate: &Certificate<Charter>,
-) -> Result<(Constitution, ClusterId), CharterError> {
-    let charter = certificate.unverified();
-    if charter.number != CharterNumber(0) {
-        return Err(CharterError::NotGenesis { place: "number" });
-    }
-    let constitution = charter.clone().check()?;
-    for node in &charter.nodes {
-        if !certificate.endorsed_by(&node.credential) {
-            let who = format!("node {}", node.index);
-            return Err(CharterError::MissingSignature { who });
-        }
-    }
-    for governor in charter.governors() {
-        if !endorsed_by_principal(certificate, governor) {
-            let who = format!("governor `{}`", governor.id);
-            return Err(CharterError::MissingSignature { who });
-        }
-    }
-    let cluster = constitution.cluster();
-    Ok((constitution, cluster))
-}
-
-/// Accepts the charter after `current`: signed by a quorum of the governors of the *current*
-/// charter whose grants have not ended at `now`.
-///
-/// A node that replays its journal passes the time at which it first accepted the charter.
-///
-/// # Errors
-/// When the charter fails a check, does not follow `current`, keeps too few of its nodes, or too few
-/// governors signed.
-pub fn verify_successor(
-    current: &Constitution,
-    certificate: &Certificate<Charter>,
-    now: TimeMs,
-) -> Result<Constitution, CharterError> {
-    let next = certificate.unverified();
-    let number = current.number().0;
-    let not_successor = |place| CharterError::NotSuccessor {
-        place,
-        current: number,
-    };
-    if Some(next.number.0) != number.checked_add(1) {
-        return Err(not_successor("number"));
-    }
-    if next.previous != Some(current.hash()) {
-        return Err(not_successor("previous"));
-    }
-    if next.cluster != Some(current.cluster()) {
-        return Err(not_successor("cluster"));
-    }
-    let quorum = current.charter().governor_quorum;
-    let signed = current
-        .charter()
-        .governors()
-        .filter(|g| !g.is_expired(now) && endorsed_by_principal(certificate, g))
-        .count();
-    if signed < usize::from(quorum) {
-        return Err(CharterError::TooFewGovernors { signed, quorum });
-    }
-    let mut constitution = next.clone().check()?;
-    enough_stay(current.charter(), next)?;
-    constitution.lineage.extend(&current.lineage);
-    let rosters = current.rosters.iter();
-    constitution
-        .rosters
-        .extend(rosters.map(|(number, roster)| (*number, Arc::clone(roster))));
-    Ok(constitution)
-}
-
-/// Whoever holds shares, and at which place.
-fn holders(charter: &Charter) -> BTreeMap<NodeIndex, &PublicCredential> {
-    let nodes = charter.nodes.iter();
-    nodes.map(|n| (n.index, &n.credential)).collect()
-}
-
-/// Refuses a charter under which the keys could be lost: what the current nodes hold can only be
-/// dealt to others by as many of them as sign, so that many stay, each with index and credential.
-///
-/// TLS keys and operators may change: no share depends on them. What the next charter promises with
-/// its own nodes, threshold and `f_tol` is checked in itself.
-fn enough_stay(current: &Charter, next: &Charter) -> Result<(), CharterError> {
-    let (number, holders) = (current.number.0, holders(current));
-    for node in &next.nodes {
-        let before = holders.iter().find(|(_, c)| ***c == node.credential);
-        if let Some((before, _)) = before.filter(|(index, _)| **index != node.index) {
-            return Err(CharterError::NodeMoved {
-                before: *before,
-                now: node.index,
-                current: number,
-            });
-        }
-    }
-    let stays = |n: &&NodeEntry| holders.get(&n.index) == Some(&&n.credential);
-    let staying = next.nodes.iter().filter(stays).count();
-    if staying >= usize::from(current.threshold) {
-        return Ok(());
-    }
-    Err(CharterError::TooFewNodesStay {
-        staying,
-        threshold: current.threshold,
-        current: number,
-    })
-}
-
-fn endorsed_by_principal(certificate: &Certificate<Charter>, principal: &Principal) -> bool {
-    principal
-        .credentials
-        .iter()
-        .any(|c| certificate.endorsed_by(c))
 }
 
 impl Constitution {
@@ -161,12 +52,16 @@ impl Constitution {
         Self {
             lineage: BTreeMap::from([(charter.number, hash)]),
             rosters: BTreeMap::from([(charter.number, Arc::new(roster))]),
+            seats: BTreeMap::from([(charter.number, Arc::new(Seats::of(&charter)))]),
+            ready: Book::genesis(&charter),
             credentials: credentials.collect(),
             principals: principals.map(|(i, p)| (p.id.clone(), i)).collect(),
             assets: index_by(&charter.assets, |a| a.asset.clone()),
             book: book
                 .map(|(i, b)| ((b.chain.clone(), b.address.clone()), i))
                 .collect(),
+            keys: index_by(&charter.keys, |grant| grant.key.clone()),
+            electorates: Vec::new(),
             hash,
             cluster,
             rules,
@@ -244,6 +139,36 @@ impl Constitution {
     pub fn book_entry(&self, chain: &ChainId, address: &Address) -> Option<&BookEntry> {
         let place = self.book.get(&(chain.clone(), address.clone()))?;
         self.charter.book.get(*place)
+    }
+
+    /// The address book's entry for an address, when it may receive this asset; without one, when
+    /// it is for every asset of the chain.
+    #[must_use]
+    pub fn entry_for(
+        &self,
+        chain: &ChainId,
+        address: &Address,
+        asset: Option<&AssetId>,
+    ) -> Option<&BookEntry> {
+        let entry = self.book_entry(chain, address)?;
+        let any = entry.assets.is_empty();
+        (any || asset.is_some_and(|asset| entry.assets.contains(asset))).then_some(entry)
+    }
+
+    /// The leave of a key to spend, when the charter gives it.
+    #[must_use]
+    pub fn key_grant(&self, name: &KeyName) -> Option<&KeyGrant> {
+        self.charter.keys.get(*self.keys.get(name)?)
+    }
+
+    /// From when on an address can receive, by the book; `None` when it is not in the book.
+    ///
+    /// The genesis's entries can at once. An entry that a later charter brought or changed has waited
+    /// for the longer of two cooling-offs: of that charter and of the one before it, so that no
+    /// charter lowers the wait for what it brings itself.
+    #[must_use]
+    pub fn book_ready(&self, chain: &ChainId, address: &Address) -> Option<TimeMs> {
+        self.ready.of(chain, address)
     }
 
     /// The ids of all policies.

@@ -1,7 +1,7 @@
 //! Shared fixtures of the unit tests: a small desk on a development chain.
 
 use crate::budget::{Budget, Measure, Mode, Scope};
-use crate::charter::{Asset, BookEntry, Charter, GatewayEntry, NodeEntry, Principal};
+use crate::charter::{Asset, BookEntry, Charter, GatewayEntry, KeyGrant, NodeEntry, Principal};
 use crate::constitution::Constitution;
 use crate::judge::{Judgement, KeyFacts, Request};
 use crate::ledger::Ledger;
@@ -131,17 +131,36 @@ pub(crate) fn charter(policies: &str) -> Charter {
             assets: Vec::new(),
             kind: crate::BookKind::Counterparty,
         }],
-        policies: policies.into(),
+        policies: format!("{policies}{GOVERN}"),
         backup: None,
         facts: Vec::new(),
-        keys: Vec::new(),
+        keys: vec![KeyGrant {
+            key: "hot".parse().unwrap(),
+            dangerous_digest_account: false,
+        }],
         cooling_off_ms: 0,
+        payload_retention_days: None,
+        recovery: None,
         dangerous_single_failure_domain: true,
     }
 }
 
+/// Without this no charter is valid: nobody could ever change it.
+pub(crate) const GOVERN: &str = r#"
+@id("govern")
+permit (principal in Role::"governor", action == Action::"change_charter", resource);
+"#;
+
 pub(crate) fn constitution(policies: &str) -> Constitution {
     charter(policies).check().unwrap()
+}
+
+/// As [`charter`], but the bot may read policies.
+pub(crate) fn readable(policies: &str) -> Charter {
+    let mut charter = charter(policies);
+    let bot = charter.principals.iter_mut().find(|p| p.id.as_str() == "bot");
+    bot.unwrap().roles.push("policy-reader".parse().unwrap());
+    charter
 }
 
 /// A certificate of the charter signed by these seeds.
@@ -299,18 +318,21 @@ impl Ask {
         quoin_chain::decode(&self.payload, &self.stamp.account, scheme).unwrap()
     }
 
-    pub(crate) fn judge(&self, constitution: &Constitution, ledger: &mut Ledger) -> Judgement {
-        let calm = crate::Calm::default();
-        let request = Request {
+    pub(crate) fn request<'a>(&'a self, conditions: crate::Conditions<'a>) -> Request<'a> {
+        Request {
             decoded: self.decoded(),
             stamp: &self.stamp,
             key: self.key.as_ref(),
             approvals: &self.approvals,
             first_seen: self.first_seen,
             now: self.now,
-            conditions: calm.conditions(),
-        };
-        constitution.judge(request, ledger)
+            conditions,
+        }
+    }
+
+    pub(crate) fn judge(&self, constitution: &Constitution, ledger: &mut Ledger) -> Judgement {
+        let calm = crate::Calm::default();
+        constitution.judge(self.request(calm.conditions()), ledger)
     }
 
     pub(crate) fn permitted(&self, constitution: &Constitution, ledger: &mut Ledger) -> Warrant {

@@ -5,13 +5,15 @@
 //! taken the same statements, in whatever order. Source: the design, section 6, "freeze".
 
 use crate::charter::Principal;
+use crate::constitution::Constitution;
+use crate::notice::{StatementFault, genuine, no_role};
 use minicbor::{Decode, Encode};
 use quoin_core::cbor::{self, Version};
 use quoin_core::hash::tagged;
 use quoin_core::payload::Unfreeze;
 use quoin_core::tags::{self, Tag};
 use quoin_core::{
-    Address, ChainId, ClusterId, FreezeId, KeyName, PrincipalId, RoleId, Statement, TimeMs,
+    Address, ChainId, ClusterId, FreezeId, KeyName, PrincipalId, RoleId, Signed, Statement, TimeMs,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,6 +60,14 @@ pub struct Freeze {
 impl Statement for Freeze {
     const TAG: Tag = tags::FREEZE;
     const BYTES_MAX: usize = 1024;
+}
+
+impl Freeze {
+    /// The hash of all that it says.
+    #[must_use]
+    pub fn hash(&self) -> [u8; 32] {
+        tagged(tags::FREEZE, &[&cbor::encode(self)])
+    }
 }
 
 /// What a freeze stops.
@@ -114,14 +124,17 @@ pub struct FreezeTarget<'a> {
     pub chain: &'a ChainId,
 }
 
-/// All freezes that a node knows of, and what has ended.
+/// The freezes in force, and what has ended.
 ///
-/// Statements are added, lifted ids and suspended principals too, and nothing is ever taken away:
-/// what is in force follows from the three. So two nodes that know the same agree, in whatever
-/// order they have learnt it.
+/// Freezes are added, lifted ids and suspended principals too, and those two are never taken away: a
+/// freeze is in force unless its id was lifted or its principal suspended, whatever came first. So two
+/// nodes that know the same agree, in whatever order they have learnt it. A freeze that is not in force
+/// never will be again, so it is not kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FreezeSet {
-    statements: BTreeMap<FreezeId, Freeze>,
+    /// By id and hash: who saw an id in somebody's freeze could mint a weaker one under it, and a
+    /// node must not take that one in the other's place.
+    in_force: BTreeMap<(FreezeId, [u8; 32]), Freeze>,
     lifted: BTreeSet<FreezeId>,
     suspended: BTreeSet<PrincipalId>,
 }
@@ -133,24 +146,49 @@ pub fn may_freeze(principal: &Principal, now: TimeMs) -> bool {
 }
 
 impl FreezeSet {
-    /// Adds a freeze whose signature the caller has verified; whether it changed anything.
+    /// Adds a freeze that [`Constitution::accept_freeze`] has let through; whether it changed
+    /// anything. One that was lifted before it came stays lifted.
     pub fn insert(&mut self, freeze: Freeze) -> bool {
-        if self.statements.contains_key(&freeze.id) {
+        if self.is_over(&freeze) {
             return false;
         }
-        self.statements.insert(freeze.id, freeze).is_none()
+        let place = (freeze.id, freeze.hash());
+        self.in_force.insert(place, freeze).is_none()
+    }
+
+    /// Whether adding the freeze would change nothing: it is in force already, or it is over.
+    #[must_use]
+    pub fn knows(&self, freeze: &Freeze) -> bool {
+        self.is_over(freeze) || self.in_force.contains_key(&(freeze.id, freeze.hash()))
     }
 
     /// Adds what a permitted request lifts and whom it suspends.
     pub fn lift(&mut self, unfreeze: &Unfreeze) {
         self.lifted.extend(unfreeze.lifts.iter().copied());
         self.suspended.extend(unfreeze.suspends.iter().cloned());
+        let (lifted, suspended) = (&self.lifted, &self.suspended);
+        self.in_force
+            .retain(|_, f| !lifted.contains(&f.id) && !suspended.contains(&f.principal));
+    }
+
+    /// Takes all that another set knows.
+    pub fn join(&mut self, other: &Self) {
+        self.lift(&Unfreeze {
+            lifts: other.lifted.iter().copied().collect(),
+            suspends: other.suspended.iter().cloned().collect(),
+        });
+        for freeze in other.in_force() {
+            self.insert(freeze.clone());
+        }
+    }
+
+    fn is_over(&self, freeze: &Freeze) -> bool {
+        self.lifted.contains(&freeze.id) || self.suspended.contains(&freeze.principal)
     }
 
     /// The freezes in force.
     pub fn in_force(&self) -> impl Iterator<Item = &Freeze> {
-        let all = self.statements.values();
-        all.filter(|f| !self.lifted.contains(&f.id) && !self.suspended.contains(&f.principal))
+        self.in_force.values()
     }
 
     /// How many freezes of a principal are in force.
@@ -173,10 +211,11 @@ impl FreezeSet {
         &self.suspended
     }
 
-    /// The hash of all that decides: what is in force, what was lifted, who is suspended.
+    /// The hash of all that decides: what is in force, what was lifted, who is suspended. Two sets
+    /// have the same one if and only if they are equal.
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
-        let in_force: Vec<FreezeId> = self.in_force().map(|f| f.id).collect();
+        let in_force: Vec<[u8; 32]> = self.in_force().map(Freeze::hash).collect();
         let lifted: Vec<FreezeId> = self.lifted.iter().copied().collect();
         let suspended: Vec<&PrincipalId> = self.suspended.iter().collect();
         tagged(
@@ -195,6 +234,44 @@ impl FreezeSet {
     pub fn covering(&self, target: &FreezeTarget<'_>) -> Option<&Freeze> {
         let covering = self.in_force().filter(|f| f.scope.covers(target));
         covering.max_by_key(|f| (f.level, matches!(f.scope, FreezeScope::Principal(_))))
+    }
+}
+
+impl Constitution {
+    /// The freeze, once it is signed by a principal of this charter who may freeze, and there is room.
+    ///
+    /// One that the set knows passes again: the sender is to hear that it is known.
+    ///
+    /// # Errors
+    /// When it is not, with the field at fault.
+    pub fn accept_freeze<'a>(
+        &self,
+        signed: &'a Signed<Freeze>,
+        freezes: &FreezeSet,
+        now: TimeMs,
+    ) -> Result<&'a Freeze, StatementFault> {
+        let freeze = signed.unverified();
+        let known = self.stated_by(freeze.cluster, &freeze.principal, now)?;
+        if !may_freeze(known, now) {
+            return Err(no_role(&freeze.principal, &FREEZE_ROLES));
+        }
+        let mut bytes = freeze.reason.bytes();
+        let fits = freeze.reason.len() <= REASON_BYTES_MAX;
+        if !fits || !bytes.all(|b| b == b' ' || b.is_ascii_graphic()) {
+            let max = REASON_BYTES_MAX;
+            return Err(StatementFault::BadReason { max });
+        }
+        if freezes.suspended.contains(&freeze.principal) {
+            return Err(StatementFault::Suspended(freeze.principal.clone()));
+        }
+        let full = freezes.count_of(&freeze.principal) >= FREEZES_PER_PRINCIPAL_MAX;
+        if full && !freezes.knows(freeze) {
+            return Err(StatementFault::TooMany {
+                principal: freeze.principal.clone(),
+                max: FREEZES_PER_PRINCIPAL_MAX,
+            });
+        }
+        genuine(known, signed)
     }
 }
 

@@ -1,20 +1,25 @@
 //! The policies by what their scopes name, so that a request meets only those that could match it.
 //!
-//! Cedar evaluates every policy of the set that it is given. All sets that a request could meet are
-//! made when the charter is read: one for each combination of action, principal or role, account, and
-//! one equality in front of the conditions. A request visits the few that fit and joins the answers;
-//! no policy is in two of them. So nothing is cached or locked, and a request's cost does not depend
-//! on what was asked before it.
+//! Cedar's authorizer evaluates every policy of the set that it is given. Here every policy has its
+//! place when the charter is read: by its action, principal or role, account, and one equality in
+//! front of its conditions. A request visits the few places that fit, and what still has a false
+//! comparison in front is passed over. Nothing is cached or locked, and what a request costs does not
+//! depend on what was asked before it.
 //!
-//! Sound because a policy that is left out has a scope or a first condition that is false of the
-//! request, and neither can fail: Cedar would have said that it does not match, and nothing more.
+//! Sound because a policy that is left out has a scope, or a comparison in front, that is false of
+//! the request, and neither can fail: Cedar would have said that it does not match, and nothing more.
+//! Whatever is not left out Cedar evaluates, scope and all. The tests hold the answers against those
+//! of Cedar's authorizer over the whole set.
 
-use crate::clauses::{Attribute, leads};
-use cedar_policy::{
-    ActionConstraint, EntityUid, Policy, PolicySet, PolicySetError, PrincipalConstraint,
-    ResourceConstraint, pst,
+use crate::clauses::{Attribute, Test, tests, whole};
+use crate::schema::Seen;
+use cedar_policy::Expression;
+use cedar_policy::pst::{
+    ActionConstraint, EntityOrSlot, EntityUID, PrincipalConstraint, ResourceConstraint, Template,
 };
+use quoin_core::RuleId;
 use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
 
 /// Whom a scope names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,23 +32,34 @@ pub(crate) enum Who {
     Role(String),
 }
 
+/// One policy as it is evaluated.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) rule: RuleId,
+    /// Its scope and all its conditions.
+    pub(crate) condition: Expression,
+    /// The comparisons in front.
+    tests: Vec<Test>,
+}
+
 /// The accounts by name; none for the policies that name no account.
 type ByAccount = BTreeMap<Option<String>, Bucket>;
 
 /// All policies.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
+    entries: Vec<Entry>,
     /// By action; under `None` those that name no action.
     actions: BTreeMap<Option<String>, BTreeMap<Who, ByAccount>>,
 }
 
-/// The policies of one scope.
+/// The policies of one scope, by their place among the entries.
 #[derive(Debug, Default)]
 struct Bucket {
     /// Those without a usable equality in front.
-    rest: PolicySet,
+    rest: Vec<usize>,
     /// The others, by the attribute and the value that it has to have.
-    leads: BTreeMap<Attribute, BTreeMap<String, PolicySet>>,
+    leads: BTreeMap<Attribute, BTreeMap<String, Vec<usize>>>,
 }
 
 /// What of a request the index is asked by.
@@ -52,153 +68,189 @@ pub(crate) struct Wanted<'a> {
     /// The principal, its roles, and anyone.
     pub(crate) whos: &'a [Who],
     pub(crate) account: &'a str,
-    /// The texts of the context and of the account.
-    pub(crate) context: &'a [(&'static str, crate::schema::Seen)],
-    pub(crate) resource: &'a [(&'static str, crate::schema::Seen)],
+    pub(crate) context: &'a [(&'static str, Seen)],
+    pub(crate) resource: &'a [(&'static str, Seen)],
 }
 
-/// One policy on its way into the index.
-struct Placed<'a> {
-    policy: &'a Policy,
-    actions: Vec<Option<String>>,
-    who: Who,
-    account: Option<String>,
-    leads: BTreeMap<Attribute, BTreeSet<String>>,
+impl Wanted<'_> {
+    fn seen(&self, attribute: &Attribute) -> Option<&Seen> {
+        let pairs = if attribute.of_resource {
+            self.resource
+        } else {
+            self.context
+        };
+        let pair = pairs.iter().find(|(name, _)| *name == attribute.name);
+        pair.map(|(_, seen)| seen)
+    }
 }
 
 impl Index {
     /// Places every policy.
     pub(crate) fn build<'a>(
-        policies: impl Iterator<Item = (&'a Policy, &'a pst::Template)>,
+        policies: impl Iterator<Item = (&'a RuleId, &'a Template)>,
         all_actions: &BTreeSet<String>,
-    ) -> Result<Self, PolicySetError> {
-        let placed: Vec<Placed<'_>> = policies
-            .map(|(policy, body)| Placed::read(policy, body, all_actions))
-            .collect();
-        // Of several equalities in front, the attribute with the most values splits best.
-        let mut values: BTreeMap<&Attribute, BTreeSet<&String>> = BTreeMap::new();
-        for (attribute, of) in placed.iter().flat_map(|p| &p.leads) {
-            values.entry(attribute).or_default().extend(of);
-        }
+    ) -> Result<Self, String> {
         let mut index = Self::default();
-        for one in &placed {
-            let split = |(a, _): &(&Attribute, _)| values.get(a).map_or(0, BTreeSet::len);
-            let lead = one.leads.iter().max_by_key(split);
-            for action in &one.actions {
-                let of_action = index.actions.entry(action.clone()).or_default();
-                let of_who = of_action.entry(one.who.clone()).or_default();
-                let bucket = of_who.entry(one.account.clone()).or_default();
-                bucket.put(one.policy, lead)?;
+        let mut places = Vec::new();
+        for (rule, body) in policies {
+            let named = named_actions(&body.action);
+            index.entries.push(Entry {
+                rule: rule.clone(),
+                condition: Expression::from_str(&whole(body)).map_err(|e| e.to_string())?,
+                tests: tests(body, named.as_ref().unwrap_or(all_actions)),
+            });
+            places.push((named, who(&body.principal), account(&body.resource)));
+        }
+        let splits = splits(&index.entries);
+        for (place, (named, who, account)) in places.into_iter().enumerate() {
+            let Some(entry) = index.entries.get(place) else {
+                continue;
+            };
+            let lead = lead(entry, &splits);
+            let actions: Vec<Option<String>> = match named {
+                None => vec![None],
+                Some(named) => named.into_iter().map(Some).collect(),
+            };
+            for action in actions {
+                let of_action = index.actions.entry(action).or_default();
+                let of_who = of_action.entry(who.clone()).or_default();
+                let bucket = of_who.entry(account.clone()).or_default();
+                bucket.put(place, lead);
             }
         }
         Ok(index)
     }
 
-    /// The sets in which every policy is that could match, each in one of them.
-    pub(crate) fn slice<'a>(&'a self, wanted: &Wanted<'_>) -> Vec<&'a PolicySet> {
-        let mut sets = Vec::new();
+    /// The policies that could match.
+    pub(crate) fn slice(&self, wanted: &Wanted<'_>) -> Vec<&Entry> {
+        let excluded = |test: &Test| {
+            let seen = wanted.seen(&test.attribute);
+            seen.is_some_and(|seen| test.excludes(seen))
+        };
+        let mut entries = self.near(wanted);
+        entries.retain(|entry| !entry.tests.iter().any(excluded));
+        entries
+    }
+
+    /// The policies at the places that a request visits: those that could match but for the
+    /// comparisons in front, except for one equality.
+    pub(crate) fn near(&self, wanted: &Wanted<'_>) -> Vec<&Entry> {
+        let mut places = Vec::new();
+        for bucket in self.buckets(wanted) {
+            bucket.places(wanted, &mut places);
+        }
+        let entries = places.into_iter();
+        entries
+            .filter_map(|place| self.entries.get(place))
+            .collect()
+    }
+
+    /// The policies whose scope fits, whatever their conditions.
+    pub(crate) fn fitting(&self, wanted: &Wanted<'_>) -> Vec<&Entry> {
+        let buckets = self.buckets(wanted).into_iter();
+        let places = buckets.flat_map(|b| {
+            let leads = b.leads.values().flat_map(BTreeMap::values);
+            b.rest.iter().chain(leads.flatten())
+        });
+        places
+            .filter_map(|place| self.entries.get(*place))
+            .collect()
+    }
+
+    /// The scopes that fit a request.
+    fn buckets(&self, wanted: &Wanted<'_>) -> Vec<&Bucket> {
+        let mut buckets = Vec::new();
         for action in [None, Some(wanted.action.to_owned())] {
             let Some(of_action) = self.actions.get(&action) else {
                 continue;
             };
             for of_who in wanted.whos.iter().filter_map(|who| of_action.get(who)) {
                 for account in [None, Some(wanted.account.to_owned())] {
-                    if let Some(bucket) = of_who.get(&account) {
-                        bucket.sets(wanted, &mut sets);
-                    }
+                    buckets.extend(of_who.get(&account));
                 }
             }
         }
-        sets
+        buckets
     }
+}
+
+/// How many values each attribute has in the equalities in front.
+fn splits(entries: &[Entry]) -> BTreeMap<Attribute, usize> {
+    let mut values: BTreeMap<&Attribute, BTreeSet<&String>> = BTreeMap::new();
+    for test in entries.iter().flat_map(|e| &e.tests) {
+        let of = test.values().into_iter().flatten();
+        values.entry(&test.attribute).or_default().extend(of);
+    }
+    let counted = values.into_iter();
+    counted.map(|(a, of)| (a.clone(), of.len())).collect()
+}
+
+/// Of several equalities in front the one whose attribute has the most values: it splits best.
+fn lead<'a>(
+    entry: &'a Entry,
+    splits: &BTreeMap<Attribute, usize>,
+) -> Option<(&'a Attribute, &'a BTreeSet<String>)> {
+    let leads = entry.tests.iter();
+    let leads = leads.filter_map(|test| Some((&test.attribute, test.values()?)));
+    leads.max_by_key(|(attribute, _)| splits.get(attribute))
 }
 
 impl Bucket {
-    fn put(
-        &mut self,
-        policy: &Policy,
-        lead: Option<(&Attribute, &BTreeSet<String>)>,
-    ) -> Result<(), PolicySetError> {
+    fn put(&mut self, place: usize, lead: Option<(&Attribute, &BTreeSet<String>)>) {
         let Some((attribute, values)) = lead else {
-            return self.rest.add(policy.clone());
+            return self.rest.push(place);
         };
         let by_value = self.leads.entry(attribute.clone()).or_default();
         for value in values {
-            let set = by_value.entry(value.clone()).or_default();
-            set.add(policy.clone())?;
+            by_value.entry(value.clone()).or_default().push(place);
         }
-        Ok(())
     }
 
-    fn sets<'a>(&'a self, wanted: &Wanted<'_>, out: &mut Vec<&'a PolicySet>) {
-        if !self.rest.is_empty() {
-            out.push(&self.rest);
-        }
+    fn places(&self, wanted: &Wanted<'_>, out: &mut Vec<usize>) {
+        out.extend(&self.rest);
         for (attribute, by_value) in &self.leads {
-            let pairs = if attribute.of_resource {
-                wanted.resource
-            } else {
-                wanted.context
-            };
-            let pair = pairs.iter().find(|(name, _)| *name == attribute.name);
-            let value = pair.and_then(|(_, seen)| seen.text());
-            match value {
-                Some(value) => out.extend(by_value.get(value)),
+            match wanted.seen(attribute).and_then(Seen::text) {
+                Some(value) => out.extend(by_value.get(value).into_iter().flatten()),
                 // Cannot be, as such an attribute is always there and a text; then all could match.
-                None => out.extend(by_value.values()),
+                None => out.extend(by_value.values().flatten()),
             }
         }
     }
 }
 
-impl<'a> Placed<'a> {
-    fn read(policy: &'a Policy, body: &pst::Template, all_actions: &BTreeSet<String>) -> Self {
-        let name = |uid: &EntityUid| uid.id().unescaped().to_owned();
-        let named: Option<BTreeSet<String>> = match policy.action_constraint() {
-            ActionConstraint::Any => None,
-            ActionConstraint::Eq(action) => Some(BTreeSet::from([name(&action)])),
-            ActionConstraint::In(actions) => Some(actions.iter().map(name).collect()),
-        };
-        let leads = leads(body, named.as_ref().unwrap_or(all_actions));
-        Self {
-            policy,
-            actions: match named {
-                None => vec![None],
-                Some(named) => named.into_iter().map(Some).collect(),
-            },
-            who: who(policy.principal_constraint()),
-            account: account(policy.resource_constraint()),
-            leads,
-        }
-    }
-}
-
-fn who(constraint: PrincipalConstraint) -> Who {
+/// The actions that a scope names; none when it names no action.
+fn named_actions(constraint: &ActionConstraint) -> Option<BTreeSet<String>> {
     match constraint {
-        PrincipalConstraint::Eq(Some(uid))
-        | PrincipalConstraint::In(Some(uid))
-        | PrincipalConstraint::IsIn(_, Some(uid)) => {
-            let name = uid.id().unescaped().to_owned();
-            match uid.type_name().to_string().as_str() {
-                "Principal" => Who::Principal(name),
-                "Role" => Who::Role(name),
-                // No other type holds a principal; whatever this is, it is for Cedar to judge.
-                _ => Who::Anyone,
-            }
-        }
-        _ => Who::Anyone,
+        ActionConstraint::Any => None,
+        ActionConstraint::Eq(action) => Some(BTreeSet::from([action.eid.to_string()])),
+        ActionConstraint::In(actions) => Some(actions.iter().map(|a| a.eid.to_string()).collect()),
     }
+}
+
+fn who(constraint: &PrincipalConstraint) -> Who {
+    let named = match constraint {
+        PrincipalConstraint::Eq(EntityOrSlot::Entity(uid))
+        | PrincipalConstraint::In(EntityOrSlot::Entity(uid))
+        | PrincipalConstraint::IsIn(_, EntityOrSlot::Entity(uid)) => uid,
+        _ => return Who::Anyone,
+    };
+    // No other type holds a principal; whatever that would be is for Cedar to judge.
+    named_of("Principal", named)
+        .map(Who::Principal)
+        .or_else(|| named_of("Role", named).map(Who::Role))
+        .unwrap_or(Who::Anyone)
 }
 
 /// The account that a scope names: accounts are in nothing but themselves.
-fn account(constraint: ResourceConstraint) -> Option<String> {
+fn account(constraint: &ResourceConstraint) -> Option<String> {
     match constraint {
-        ResourceConstraint::Eq(Some(uid))
-        | ResourceConstraint::In(Some(uid))
-        | ResourceConstraint::IsIn(_, Some(uid)) => {
-            let is_account = uid.type_name().to_string() == "Account";
-            is_account.then(|| uid.id().unescaped().to_owned())
-        }
+        ResourceConstraint::Eq(EntityOrSlot::Entity(uid))
+        | ResourceConstraint::In(EntityOrSlot::Entity(uid))
+        | ResourceConstraint::IsIn(_, EntityOrSlot::Entity(uid)) => named_of("Account", uid),
         _ => None,
     }
+}
+
+fn named_of(kind: &str, uid: &EntityUID) -> Option<String> {
+    (uid.ty.to_string() == kind).then(|| uid.eid.to_string())
 }

@@ -1,19 +1,40 @@
 //! The ledger: what this node has co-signed and seen, against budgets, slots and request ids.
 //!
-//! Every charge is kept on its own, so a rolling window is exact. A charge counts while
-//! `now - at < window`, with `at` the time of the latest judgement of its request, so a signature
-//! that leaves late counts late. The ledger lives in memory; a [`Reservation`] is its durable form,
-//! which the node journals and hands back through [`Ledger::restore`].
+//! Charges are kept in at most [`BUCKETS_MAX`] buckets of each window, so memory does not grow with
+//! the rate of requests. A charge goes to the bucket's later end, and counts until the window has
+//! passed since then: a little too long, never too short. Its time is that of the latest judgement
+//! of its request, so a signature that leaves late counts late. An allowance counts whole from when
+//! it is granted, and nothing gives it back within the window: that it was revoked, or used, on the
+//! chain is not for a budget to know. The ledger lives in memory; a [`Reservation`] is its durable
+//! form, which the node journals and hands back through [`Ledger::restore`].
+//!
+//! What a sticky budget adds is told in [`crate::SetState`].
 
-use crate::budget::{Budget, Measure, WINDOW_MS_MAX};
+use crate::budget::{Budget, Measure, Mode, WINDOW_MS_MAX};
 use crate::constitution::Constitution;
 use crate::denial::{Denial, DenialReason};
-use crate::judge::KeyFacts;
+use crate::explanation::BudgetRoom;
+use crate::judge::{KeyFacts, Request};
+use crate::sets::{SetSpend, SetStanding, bounded};
 use crate::slots::{SlotTake, Slots};
 use minicbor::{Decode, Encode};
 use quoin_core::cbor::Version;
-use quoin_core::{Amount, BudgetId, RequestBinding, RequestId, TimeMs};
-use std::collections::BTreeMap;
+use quoin_core::{
+    Address, Amount, BudgetId, ChainId, CustodyMethod, PrincipalId, RequestBinding, RequestId,
+    SignerSet, TimeMs,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The most buckets in which the charges of one window are kept.
+pub const BUCKETS_MAX: usize = 64;
+
+/// The end of the bucket that a charge made at `at` is kept in: the next whole multiple of a 63rd
+/// of the window, rounded up. A window and a bucket together hold at most 64 such ends.
+#[must_use]
+pub fn bucket_end(at: TimeMs, window_ms: u64) -> TimeMs {
+    let grain_ms = window_ms.div_ceil(BUCKETS_MAX as u64 - 1).max(1);
+    TimeMs((at.0 / grain_ms).saturating_add(1).saturating_mul(grain_ms))
+}
 
 /// What one request costs one budget, in the worst case.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
@@ -27,6 +48,22 @@ pub struct Charge {
     /// How much.
     #[n(2)]
     pub amount: Amount,
+    /// Whose tally it is, of a budget that counts every holder of a role apart.
+    #[n(3)]
+    pub holder: Option<PrincipalId>,
+    /// The length of the budget's window when this was charged.
+    #[n(4)]
+    pub window_ms: u64,
+}
+
+impl Charge {
+    fn key(&self) -> TallyKey {
+        TallyKey {
+            budget: self.budget.clone(),
+            measure: self.measure.clone(),
+            holder: self.holder.clone(),
+        }
+    }
 }
 
 /// All that one permitted request holds: the durable form of a judgement's effects.
@@ -53,6 +90,9 @@ pub struct Reservation {
     /// The slot that it fills.
     #[n(6)]
     pub slot: Option<SlotTake>,
+    /// The numbered signer set that it was charged under, when there was one.
+    #[n(7)]
+    pub set: Option<SignerSet>,
 }
 
 impl Reservation {
@@ -70,91 +110,132 @@ enum Origin {
 /// This node's spending, slots and requests.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    requests: BTreeMap<RequestId, Reservation>,
-    tallies: BTreeMap<(BudgetId, Measure), Tally>,
+    requests: BTreeMap<RequestId, Held>,
+    tallies: BTreeMap<TallyKey, Tally>,
     slots: Slots,
+}
+
+/// What a request holds.
+#[derive(Debug)]
+struct Held {
+    origin: Origin,
+    reservation: Reservation,
+    /// Every signer set that this node has co-signed it under: whoever asks again under another one
+    /// may still finish it under the first.
+    sets: BTreeSet<Option<SignerSet>>,
+}
+
+/// What is counted on its own.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct TallyKey {
+    budget: BudgetId,
+    measure: Measure,
+    holder: Option<PrincipalId>,
 }
 
 /// What was charged to one budget.
 #[derive(Debug, Default)]
 struct Tally {
+    /// What this node has co-signed.
     own: Window,
+    /// The same by signer set; a request that was asked for under two is in both.
+    sets: BTreeMap<Option<SignerSet>, Window>,
+    /// What this node has co-signed or seen finished.
     all: Window,
+    /// What signer sets without this node may have had signed before the set in force.
+    foreign: Window,
 }
 
-/// Charges in the order of their times.
-#[derive(Debug)]
-struct Window {
-    entries: BTreeMap<(TimeMs, RequestId), Amount>,
-    /// The sum of all entries; `None` over 256 bits, which counts as too much.
-    total: Option<Amount>,
-}
-
-impl Default for Window {
-    fn default() -> Self {
-        Self {
-            entries: BTreeMap::new(),
-            total: Some(Amount::ZERO),
+impl Tally {
+    fn prune(&mut self, window_ms: u64, now: TimeMs) {
+        let windows = [&mut self.own, &mut self.all, &mut self.foreign];
+        for window in windows.into_iter().chain(self.sets.values_mut()) {
+            window.0.retain(|end, _| now.since(*end) < window_ms);
         }
+        self.sets.retain(|_, window| !window.0.is_empty());
+    }
+
+    /// Whether nothing counts; what is one's own is also in all.
+    fn is_empty(&self) -> bool {
+        self.all.0.is_empty() && self.foreign.0.is_empty()
     }
 }
+
+/// The sums of charges by the ends of their buckets; `None` over 256 bits, which counts as too much.
+#[derive(Debug, Default)]
+struct Window(BTreeMap<TimeMs, Option<Amount>>);
 
 impl Window {
-    fn insert(&mut self, at: TimeMs, id: RequestId, amount: Amount) {
-        self.remove(at, id);
-        self.entries.insert((at, id), amount);
-        self.total = self.total.and_then(|t| t.checked_add(amount));
+    fn insert(&mut self, end: TimeMs, amount: Amount) {
+        let bucket = self.0.entry(end).or_insert(Some(Amount::ZERO));
+        *bucket = bucket.and_then(|sum| sum.checked_add(amount));
     }
 
-    fn remove(&mut self, at: TimeMs, id: RequestId) {
-        let Some(amount) = self.entries.remove(&(at, id)) else {
+    /// Takes a charge out again. A bucket over 256 bits stays so until its time has passed.
+    fn remove(&mut self, end: TimeMs, amount: Amount) {
+        let Some(bucket) = self.0.get_mut(&end) else {
             return;
         };
-        self.total = match self.total {
-            Some(total) => total.checked_sub(amount),
-            // The sum may fit again.
-            None => sum(self.entries.values().copied()),
-        };
-    }
-
-    /// Drops what counts no longer.
-    fn prune(&mut self, window_ms: u64, now: TimeMs) {
-        while let Some((&(at, id), _)) = self.entries.first_key_value() {
-            if now.since(at) < window_ms {
-                return;
-            }
-            self.remove(at, id);
+        *bucket = bucket.and_then(|sum| sum.checked_sub(amount));
+        if *bucket == Some(Amount::ZERO) {
+            self.0.remove(&end);
         }
     }
 
     /// The sum of what counts at `now`; `None` over 256 bits.
     fn live(&self, window_ms: u64, now: TimeMs) -> Option<Amount> {
-        let entries = self.entries.iter();
-        let stale = entries.take_while(|((at, _), _)| now.since(*at) >= window_ms);
-        match self.total {
-            Some(total) => total.checked_sub(sum(stale.map(|(_, amount)| *amount))?),
-            None => sum(self.entries.values().skip(stale.count()).copied()),
-        }
+        let mut buckets = self.buckets(window_ms, now);
+        buckets.try_fold(Amount::ZERO, |sum, (_, bucket)| sum.checked_add(bucket?))
     }
 
-    /// The sum of what counts at `now`, with `amount` for a request instead of what it holds.
-    fn with(
+    fn buckets(
         &self,
         window_ms: u64,
         now: TimeMs,
-        held: Option<(TimeMs, RequestId)>,
-        amount: Amount,
-    ) -> Option<Amount> {
-        let held = held.filter(|(at, _)| now.since(*at) < window_ms);
-        let held = held.and_then(|key| self.entries.get(&key));
-        let others = self
-            .live(window_ms, now)?
-            .checked_sub(held.copied().unwrap_or(Amount::ZERO))?;
-        others.checked_add(amount)
+    ) -> impl Iterator<Item = (TimeMs, Option<Amount>)> {
+        let all = self.0.iter();
+        let live = all.filter(move |(end, _)| now.since(**end) < window_ms);
+        live.map(|(end, sum)| (*end, *sum))
     }
 }
 
-/// The most that this node co-signs of a budget with a key.
+/// With what a request is signed, as far as budgets care.
+pub(crate) struct Spender<'a> {
+    pub(crate) key: Option<&'a KeyFacts>,
+    pub(crate) custody: CustodyMethod,
+    pub(crate) set: SetStanding<'a>,
+}
+
+impl Spender<'_> {
+    /// The most that this node co-signs of a budget.
+    fn limit(&self, constitution: &Constitution, budget: &Budget) -> Result<Amount, Denial> {
+        let refused = |message: String| {
+            let id = budget.id.as_str();
+            Err(Denial::by(DenialReason::WrongSignerSet, id, message))
+        };
+        match (budget.mode, self.custody, self.set) {
+            (Mode::Strict, _, _) => Ok(node_limit(constitution, budget, self.key)),
+            (Mode::Sticky, CustodyMethod::Local, _) => refused(format!(
+                "budget `{}` is sticky, and a local key belongs to no signer set; give it a strict \
+                 budget instead",
+                budget.id
+            )),
+            (Mode::Sticky, _, SetStanding::Serving(_)) => Ok(budget.cap),
+            (Mode::Sticky, _, SetStanding::Moving) => refused(format!(
+                "budget `{}` is sticky, and no signer set is in force on this node; ask again once \
+                 enough nodes have acknowledged one",
+                budget.id
+            )),
+            (Mode::Sticky, _, SetStanding::OtherSet) => refused(format!(
+                "budget `{}` is sticky, and another signer set than this is in force; ask again \
+                 with that one",
+                budget.id
+            )),
+        }
+    }
+}
+
+/// The part of a strict budget that one node co-signs with a key.
 ///
 /// # Security
 /// A key keeps its holders and threshold when the charter changes, until it is dealt anew. The
@@ -166,11 +247,6 @@ fn node_limit(constitution: &Constitution, budget: &Budget, key: Option<&KeyFact
     key.map_or(limit, |key| {
         limit.min(budget.node_limit(usize::from(key.holders), key.threshold))
     })
-}
-
-fn sum(amounts: impl IntoIterator<Item = Amount>) -> Option<Amount> {
-    let mut amounts = amounts.into_iter();
-    amounts.try_fold(Amount::ZERO, Amount::checked_add)
 }
 
 impl Ledger {
@@ -187,7 +263,7 @@ impl Ledger {
         &mut self,
         constitution: &Constitution,
         reservation: &Reservation,
-        key: Option<&KeyFacts>,
+        spender: &Spender<'_>,
     ) -> Result<(), Denial> {
         let id = reservation.request_id;
         self.conflict(reservation)?;
@@ -198,12 +274,50 @@ impl Ledger {
             let budgets = &constitution.charter().budgets;
             let budget = budgets.iter().find(|b| b.id == charge.budget);
             if let Some(budget) = budget {
-                let limit = node_limit(constitution, budget, key);
+                let limit = spender.limit(constitution, budget)?;
                 self.check(budget, limit, charge, reservation)?;
             }
         }
         self.insert(Origin::Own, reservation);
         Ok(())
+    }
+
+    /// What this node may still sign of each budget that a request would be charged to, for
+    /// explanations: nothing of one whose mode refuses the request as it is.
+    #[must_use]
+    pub fn rooms(
+        &self,
+        constitution: &Constitution,
+        request: &Request<'_>,
+        reservation: &Reservation,
+    ) -> Vec<BudgetRoom> {
+        let spender = Spender {
+            key: request.key,
+            custody: request.stamp.custody,
+            set: request.conditions.set,
+        };
+        let (now, empty) = (reservation.at, Tally::default());
+        let room = |charge: &Charge| {
+            let mut budgets = constitution.charter().budgets.iter();
+            let budget = budgets.find(|b| b.id == charge.budget)?;
+            let window_ms = budget.window_ms;
+            let tally = self.tallies.get(&charge.key()).unwrap_or(&empty);
+            let own = tally.own.live(window_ms, now).and_then(|own| match budget.mode {
+                Mode::Strict => Some(own),
+                Mode::Sticky => own.checked_add(tally.foreign.live(window_ms, now)?),
+            });
+            let limit = spender.limit(constitution, budget).unwrap_or_default();
+            let of_own = own.and_then(|own| limit.checked_sub(own));
+            let all = tally.all.live(window_ms, now);
+            let of_all = all.and_then(|all| budget.cap.checked_sub(all));
+            Some(BudgetRoom {
+                budget: budget.id.clone(),
+                measure: charge.measure.clone(),
+                wanted: charge.amount,
+                left: of_own.unwrap_or_default().min(of_all.unwrap_or_default()),
+            })
+        };
+        reservation.charges.iter().filter_map(room).collect()
     }
 
     /// Puts back a reservation of this node's own journal, however full the budgets are.
@@ -214,7 +328,8 @@ impl Ledger {
     /// Counts a finished signature that this node may not have co-signed; again is nothing.
     ///
     /// It counts against the whole cap, not against this node's own part. The node has verified
-    /// the signature and made the reservation itself, by [`Constitution::reservation`].
+    /// the signature and made the reservation itself, by
+    /// [`Constitution::finished_reservation`].
     ///
     /// # Errors
     /// When the request id stands for another request already: a malicious quorum, or a defect.
@@ -239,28 +354,34 @@ impl Ledger {
             return;
         };
         self.uncount(&held);
-        if let Some(take) = &held.slot {
+        if let Some(take) = &held.reservation.slot {
             self.slots.release(id, take);
         }
     }
 
-    /// What this node knows to be spent or reserved in the window that ends at `now`; `None` over
-    /// 256 bits.
+    /// What this node knows to be spent or reserved in the window that ends at `now`, of all that a
+    /// budget counts together; `None` over 256 bits.
     #[must_use]
     pub fn spent(&self, budget: &Budget, now: TimeMs) -> Option<Amount> {
-        match self.tally(budget) {
-            Some(tally) => tally.all.live(budget.window_ms, now),
-            None => Some(Amount::ZERO),
-        }
+        self.sum(budget, |tally| tally.all.live(budget.window_ms, now))
     }
 
     /// What this node has co-signed in the window that ends at `now`; `None` over 256 bits.
     #[must_use]
     pub fn spent_own(&self, budget: &Budget, now: TimeMs) -> Option<Amount> {
-        match self.tally(budget) {
-            Some(tally) => tally.own.live(budget.window_ms, now),
-            None => Some(Amount::ZERO),
-        }
+        self.sum(budget, |tally| tally.own.live(budget.window_ms, now))
+    }
+
+    /// What signer sets without this node may have had signed of a sticky budget before the set in
+    /// force, as their members have reported; `None` over 256 bits.
+    #[must_use]
+    pub fn spent_foreign(&self, budget: &Budget, now: TimeMs) -> Option<Amount> {
+        self.sum(budget, |tally| tally.foreign.live(budget.window_ms, now))
+    }
+
+    fn sum(&self, budget: &Budget, of: impl Fn(&Tally) -> Option<Amount>) -> Option<Amount> {
+        let mut tallies = self.tallies_of(budget);
+        tallies.try_fold(Amount::ZERO, |sum, (_, tally)| sum.checked_add(of(tally)?))
     }
 
     /// Whether the request holds anything.
@@ -269,38 +390,104 @@ impl Ledger {
         self.requests.contains_key(&id)
     }
 
+    /// The nonces of an account from `next` on, the lowest that is not executed, that no request has
+    /// taken although one above them is; at most [`crate::GAPS_MAX`].
+    #[must_use]
+    pub fn slot_gaps(&self, chain: &ChainId, account: &Address, next: u64) -> Vec<u64> {
+        self.slots.gaps(chain, account, next)
+    }
+
+    /// What this node reports of its sticky budgets when the signer set changes: all that it has
+    /// co-signed itself, by signer set.
+    #[must_use]
+    pub fn spends(&self, constitution: &Constitution, now: TimeMs) -> Vec<SetSpend> {
+        let budgets = constitution.charter().budgets.iter();
+        let mut spends = Vec::new();
+        for budget in budgets.filter(|b| b.mode == Mode::Sticky) {
+            for (key, tally) in self.tallies_of(budget) {
+                let mut of_tally = Vec::new();
+                for (set, window) in &tally.sets {
+                    let live = window.buckets(budget.window_ms, now);
+                    // Over 256 bits is over every cap, and so is the largest amount.
+                    let buckets: Vec<_> = live
+                        .map(|(end, sum)| (end, sum.unwrap_or(Amount::MAX)))
+                        .collect();
+                    if !buckets.is_empty() {
+                        of_tally.push(SetSpend {
+                            budget: key.budget.clone(),
+                            measure: key.measure.clone(),
+                            holder: key.holder.clone(),
+                            set: set.clone(),
+                            buckets,
+                        });
+                    }
+                }
+                spends.extend(bounded(of_tally));
+            }
+        }
+        spends
+    }
+
+    /// Takes what signer sets without this node may have spent before the set in force, instead of
+    /// what was taken before.
+    pub fn adopt(&mut self, foreign: &[SetSpend]) {
+        for tally in self.tallies.values_mut() {
+            tally.foreign = Window::default();
+        }
+        for spend in foreign {
+            let key = TallyKey {
+                budget: spend.budget.clone(),
+                measure: spend.measure.clone(),
+                holder: spend.holder.clone(),
+            };
+            let tally = self.tallies.entry(key).or_default();
+            for (end, amount) in &spend.buckets {
+                tally.foreign.insert(*end, *amount);
+            }
+        }
+    }
+
     /// Forgets what no longer counts, for a node to call now and then. `now` never goes back.
     ///
     /// Charges of a budget that the charter no longer has stay for the longest window.
     pub fn sweep(&mut self, constitution: &Constitution, now: TimeMs) {
         let budgets = &constitution.charter().budgets;
-        for ((id, measure), tally) in &mut self.tallies {
-            let budget = budgets
-                .iter()
-                .find(|b| b.id == *id && b.measure == *measure);
-            let window_ms = budget.map_or(WINDOW_MS_MAX, |b| b.window_ms);
-            tally.own.prune(window_ms, now);
-            tally.all.prune(window_ms, now);
+        let window_of = |id: &BudgetId, measure: &Measure| {
+            let mut budgets = budgets.iter();
+            let budget = budgets.find(|b| b.id == *id && b.measure == *measure);
+            budget.map_or(WINDOW_MS_MAX, |b| b.window_ms)
+        };
+        for (key, tally) in &mut self.tallies {
+            tally.prune(window_of(&key.budget, &key.measure), now);
         }
-        self.tallies.retain(|_, t| !t.all.entries.is_empty());
-        let tallies = &self.tallies;
-        self.requests.retain(|id, held| {
-            let counts = held.charges.iter().any(|c| {
-                let tally = tallies.get(&(c.budget.clone(), c.measure.clone()));
-                tally.is_some_and(|t| t.all.entries.contains_key(&(held.at, *id)))
+        self.tallies.retain(|_, tally| !tally.is_empty());
+        // A request is known for as long as it counts, so that its finished signature, shown again,
+        // is not counted again.
+        self.requests.retain(|_, held| {
+            let reservation = &held.reservation;
+            let counts = reservation.charges.iter().any(|c| {
+                let end = bucket_end(reservation.at, c.window_ms);
+                now.since(end) < window_of(&c.budget, &c.measure)
             });
-            counts || now < held.not_after
+            counts || now < reservation.not_after
         });
     }
 
-    fn tally(&self, budget: &Budget) -> Option<&Tally> {
-        let key = (budget.id.clone(), budget.measure.clone());
-        self.tallies.get(&key)
+    fn tallies_of(&self, budget: &Budget) -> impl Iterator<Item = (&TallyKey, &Tally)> {
+        let first = TallyKey {
+            budget: budget.id.clone(),
+            measure: budget.measure.clone(),
+            holder: None,
+        };
+        let same = first.clone();
+        let from_first = self.tallies.range(first..);
+        from_first
+            .take_while(move |(key, _)| key.budget == same.budget && key.measure == same.measure)
     }
 
     fn conflict(&self, reservation: &Reservation) -> Result<(), Denial> {
         match self.requests.get(&reservation.request_id) {
-            Some(held) if held.binding != reservation.binding => Err(Denial::at(
+            Some(held) if held.reservation.binding != reservation.binding => Err(Denial::at(
                 DenialReason::RequestConflict,
                 "request_id",
                 format!(
@@ -313,6 +500,7 @@ impl Ledger {
         }
     }
 
+    /// Whether a charge fits, instead of what the request holds already.
     fn check(
         &self,
         budget: &Budget,
@@ -320,58 +508,107 @@ impl Ledger {
         charge: &Charge,
         reservation: &Reservation,
     ) -> Result<(), Denial> {
-        let (now, id) = (reservation.at, reservation.request_id);
-        let held = self.requests.get(&id).map(|held| (held.at, id));
-        let empty = Tally::default();
-        let tally = self.tally(budget).unwrap_or(&empty);
-        let total = |window: &Window| window.with(budget.window_ms, now, held, charge.amount);
-        let (own, all) = (total(&tally.own), total(&tally.all));
-        let fits = own.is_some_and(|own| own <= limit) && all.is_some_and(|all| all <= budget.cap);
-        if fits {
+        let (now, window_ms) = (reservation.at, budget.window_ms);
+        let key = charge.key();
+        let (empty, tally) = (Tally::default(), self.tallies.get(&key));
+        let tally = tally.unwrap_or(&empty);
+        let held = self.held(&reservation.request_id, &key, window_ms, now);
+        let with = |live: Option<Amount>, held: Amount| {
+            live?.checked_sub(held)?.checked_add(charge.amount)
+        };
+        let all = held.map_or(Amount::ZERO, |(_, amount)| amount);
+        let own = match held {
+            Some((Origin::Own, amount)) => amount,
+            _ => Amount::ZERO,
+        };
+        let all = with(tally.all.live(window_ms, now), all);
+        let spent = tally.own.live(window_ms, now);
+        let own = with(spent, own).and_then(|own| match budget.mode {
+            Mode::Strict => Some(own),
+            Mode::Sticky => own.checked_add(tally.foreign.live(window_ms, now)?),
+        });
+        if own.is_some_and(|own| own <= limit) && all.is_some_and(|all| all <= budget.cap) {
             return Ok(());
         }
-        let spent = self.spent_own(budget, now).map(|s| s.to_string());
+        let spent = spent.map(|s| s.to_string());
         Err(Denial::by(
             DenialReason::OverBudget,
             budget.id.as_str(),
             format!(
-                "budget `{}` has no room: {} asked, {} co-signed by this node within {} ms, whose \
-                 part of the cap of {} is {limit}",
+                "budget `{}` has no room: {} asked, {} co-signed by this node within {window_ms} \
+                 ms, whose part of the cap of {} is {limit}",
                 budget.id,
                 charge.amount,
                 spent.as_deref().unwrap_or("over 256 bits"),
-                budget.window_ms,
                 budget.cap,
             ),
         ))
     }
 
+    /// What the request holds of a tally that counts at `now`.
+    fn held(
+        &self,
+        id: &RequestId,
+        key: &TallyKey,
+        window_ms: u64,
+        now: TimeMs,
+    ) -> Option<(Origin, Amount)> {
+        let held = self.requests.get(id)?;
+        let mut charges = held.reservation.charges.iter();
+        let charge = charges.find(|c| c.key() == *key)?;
+        let end = bucket_end(held.reservation.at, charge.window_ms);
+        (now.since(end) < window_ms).then_some((held.origin, charge.amount))
+    }
+
     /// Replaces what the request holds.
     fn insert(&mut self, origin: Origin, reservation: &Reservation) {
         let id = reservation.request_id;
+        let mut sets = BTreeSet::new();
         if let Some(held) = self.requests.remove(&id) {
             self.uncount(&held);
+            sets = held.sets;
+        }
+        if origin == Origin::Own {
+            sets.insert(reservation.set.clone());
         }
         for charge in &reservation.charges {
-            let key = (charge.budget.clone(), charge.measure.clone());
-            let tally = self.tallies.entry(key).or_default();
-            tally.all.insert(reservation.at, id, charge.amount);
+            let end = bucket_end(reservation.at, charge.window_ms);
+            let tally = self.tallies.entry(charge.key()).or_default();
+            tally.all.insert(end, charge.amount);
             if origin == Origin::Own {
-                tally.own.insert(reservation.at, id, charge.amount);
+                tally.own.insert(end, charge.amount);
+            }
+            for set in &sets {
+                let of_set = tally.sets.entry(set.clone()).or_default();
+                of_set.insert(end, charge.amount);
             }
         }
         if let Some(take) = &reservation.slot {
             self.slots.take(id, take);
         }
-        self.requests.insert(id, reservation.clone());
+        let held = Held {
+            origin,
+            reservation: reservation.clone(),
+            sets,
+        };
+        self.requests.insert(id, held);
     }
 
-    fn uncount(&mut self, held: &Reservation) {
-        for charge in &held.charges {
-            let key = (charge.budget.clone(), charge.measure.clone());
-            if let Some(tally) = self.tallies.get_mut(&key) {
-                tally.own.remove(held.at, held.request_id);
-                tally.all.remove(held.at, held.request_id);
+    fn uncount(&mut self, held: &Held) {
+        let reservation = &held.reservation;
+        for charge in &reservation.charges {
+            let Some(tally) = self.tallies.get_mut(&charge.key()) else {
+                continue;
+            };
+            let end = bucket_end(reservation.at, charge.window_ms);
+            tally.all.remove(end, charge.amount);
+            if held.origin == Origin::Own {
+                tally.own.remove(end, charge.amount);
+            }
+            for set in &held.sets {
+                if let Some(of_set) = tally.sets.get_mut(set) {
+                    of_set.remove(end, charge.amount);
+                }
             }
         }
     }

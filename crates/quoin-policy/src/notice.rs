@@ -3,10 +3,15 @@
 //! A veto ends its subject for ever and needs one signature. A receipt starts a delay that a policy
 //! has tied to a watcher: without it a gateway could hide a proposal from those who would veto it.
 
+use crate::charter::Principal;
+use crate::constitution::Constitution;
+use crate::obligation::Obligations;
 use minicbor::{Decode, Encode};
 use quoin_core::cbor::Version;
 use quoin_core::tags::{self, Tag};
-use quoin_core::{CharterHash, ClusterId, PrincipalId, RequestId, Statement, TimeMs};
+use quoin_core::{
+    CharterHash, ClusterId, PrincipalId, RequestId, RoleId, Signed, Statement, TimeMs,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -122,5 +127,146 @@ impl Notices {
     pub fn forget(&mut self, subject: &Subject) {
         self.vetoes.remove(subject);
         self.receipts.remove(subject);
+    }
+}
+
+/// Why a freeze, a veto or a receipt is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StatementFault {
+    /// It is for another cluster.
+    #[error("`cluster` names `{0}`, which is another cluster")]
+    WrongCluster(ClusterId),
+    /// The charter does not know the principal.
+    #[error("`principal` names `{0}`, whom the charter does not know")]
+    UnknownPrincipal(PrincipalId),
+    /// The principal's grant has ended.
+    #[error("`principal` names `{0}`, whose grant has ended")]
+    GrantEnded(PrincipalId),
+    /// The principal holds no role that may do it.
+    #[error("`principal` names `{principal}`, who holds none of the roles that may: {roles}")]
+    NoRole {
+        /// The principal.
+        principal: PrincipalId,
+        /// The roles.
+        roles: String,
+    },
+    /// The credential is not the principal's, or did not sign.
+    #[error("`principal` names `{0}`, who has not signed it")]
+    NotSigned(PrincipalId),
+    /// The principal's right to freeze is suspended.
+    #[error("`principal` names `{0}`, whose right to freeze is suspended")]
+    Suspended(PrincipalId),
+    /// The principal has as many freezes in force as it may.
+    #[error(
+        "`principal` names `{principal}`, who has {max} freezes in force; that is the most, and one \
+         that stops everything is enough"
+    )]
+    TooMany {
+        /// The principal.
+        principal: PrincipalId,
+        /// The most.
+        max: usize,
+    },
+    /// The reason is too long, or not printable.
+    #[error("`reason` must be at most {max} printable ASCII characters")]
+    BadReason {
+        /// The longest reason.
+        max: usize,
+    },
+}
+
+impl Constitution {
+    /// The veto, once it is signed by a principal of this charter who may veto something: a holder of
+    /// one of [`VETO_ROLES`], or of a role that a policy asks approvals of.
+    ///
+    /// # Errors
+    /// When it is not, with the field at fault.
+    pub fn accept_veto<'a>(
+        &self,
+        signed: &'a Signed<Veto>,
+        now: TimeMs,
+    ) -> Result<&'a Veto, StatementFault> {
+        let veto = signed.unverified();
+        let known = self.stated_by(veto.cluster, &veto.principal, now)?;
+        let named = |role: &RoleId| {
+            let mut rules = self.rules.all();
+            rules.any(|(_, fact)| fact.obligations.approvals.contains_key(role))
+        };
+        if !VETO_ROLES.iter().any(|r| known.holds(r)) && !known.roles.iter().any(named) {
+            return Err(no_role(&veto.principal, &VETO_ROLES));
+        }
+        genuine(known, signed)
+    }
+
+    /// The receipt, once it is signed by a principal of this charter. Of which role its holder has to
+    /// be is up to the policy that asks for the notice.
+    ///
+    /// # Errors
+    /// When it is not, with the field at fault.
+    pub fn accept_receipt<'a>(
+        &self,
+        signed: &'a Signed<Receipt>,
+        now: TimeMs,
+    ) -> Result<&'a Receipt, StatementFault> {
+        let receipt = signed.unverified();
+        let known = self.stated_by(receipt.cluster, &receipt.principal, now)?;
+        genuine(known, signed)
+    }
+
+    /// Who has vetoed the subject and may: a holder of one of [`VETO_ROLES`] or of a role of whose
+    /// holders the obligations ask approvals.
+    ///
+    /// Their grants were held against the clock when the vetoes came. A grant that ends later does not
+    /// take a veto back.
+    #[must_use]
+    pub fn vetoed_by(
+        &self,
+        notices: &Notices,
+        subject: &Subject,
+        obligations: &Obligations,
+    ) -> Vec<PrincipalId> {
+        let may = |id: &&PrincipalId| {
+            self.principal(id).is_some_and(|p| {
+                let asked = |role| obligations.approvals.contains_key(role);
+                VETO_ROLES.iter().any(|r| p.holds(r)) || p.roles.iter().any(asked)
+            })
+        };
+        notices.vetoes(subject).filter(may).cloned().collect()
+    }
+
+    /// The principal that a statement claims to be of, when this charter lets it speak at all.
+    pub(crate) fn stated_by(
+        &self,
+        cluster: ClusterId,
+        principal: &PrincipalId,
+        now: TimeMs,
+    ) -> Result<&Principal, StatementFault> {
+        if cluster != self.cluster() {
+            return Err(StatementFault::WrongCluster(cluster));
+        }
+        let known = self.principal(principal);
+        let known = known.ok_or_else(|| StatementFault::UnknownPrincipal(principal.clone()))?;
+        if known.is_expired(now) {
+            return Err(StatementFault::GrantEnded(principal.clone()));
+        }
+        Ok(known)
+    }
+}
+
+/// The statement, once one of the principal's credentials signed it.
+pub(crate) fn genuine<'a, T: Statement>(
+    principal: &Principal,
+    signed: &'a Signed<T>,
+) -> Result<&'a T, StatementFault> {
+    let credentials = principal.credentials.iter();
+    let own = credentials.filter(|c| c.id() == signed.credential());
+    let verified = own.filter_map(|c| signed.verify(c).ok()).next();
+    verified.ok_or_else(|| StatementFault::NotSigned(principal.id.clone()))
+}
+
+pub(crate) fn no_role(principal: &PrincipalId, roles: &[&str]) -> StatementFault {
+    StatementFault::NoRole {
+        principal: principal.clone(),
+        roles: roles.join(", "),
     }
 }

@@ -3,7 +3,7 @@
 
 use quoin_core::{PrincipalId, RoleId, TimeMs};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The longest delay that an annotation may ask for: 31 days.
 const DELAY_MS_MAX: u64 = 31 * 24 * 60 * 60 * 1000;
@@ -54,16 +54,44 @@ pub struct Obligations {
     pub approvals: BTreeMap<RoleId, u8>,
     /// How long to wait from this node's first sight, in milliseconds.
     pub delay_ms: u64,
+    /// The roles of which a holder must have seen the request before the delay begins.
+    pub notice: BTreeSet<RoleId>,
+    /// Whether whoever asks counts among those who approve. Only true with `approvals`.
+    pub initiator_counts: bool,
 }
 
 impl Obligations {
     /// Takes the stricter of each kind.
     pub(crate) fn merge(&mut self, other: &Self) {
+        // A permit without approvals says nothing about who may give them.
+        self.initiator_counts = match (self.approvals.is_empty(), other.approvals.is_empty()) {
+            (true, _) => other.initiator_counts,
+            (false, true) => self.initiator_counts,
+            (false, false) => self.initiator_counts && other.initiator_counts,
+        };
         for (role, count) in &other.approvals {
             let mine = self.approvals.entry(role.clone()).or_insert(0);
             *mine = (*mine).max(*count);
         }
         self.delay_ms = self.delay_ms.max(other.delay_ms);
+        self.notice.extend(other.notice.iter().cloned());
+    }
+
+    /// What is demanded, in words.
+    #[must_use]
+    pub fn words(&self) -> Vec<String> {
+        let approvals = self.approvals.iter();
+        let approvals = approvals.map(|(role, count)| format!("{count} approvals of `{role}`"));
+        let mut all: Vec<String> = approvals.collect();
+        if self.initiator_counts {
+            all.push("whoever asks counts as approver".to_owned());
+        }
+        if self.delay_ms > 0 {
+            all.push(format!("a delay of {} s", self.delay_ms / 1000));
+        }
+        let notice = self.notice.iter();
+        all.extend(notice.map(|role| format!("a receipt of `{role}` before the delay begins")));
+        all
     }
 
     /// Whether nothing is demanded.
@@ -85,6 +113,11 @@ pub enum Unmet {
         needed: u8,
         /// Who has approved.
         given: Vec<PrincipalId>,
+    },
+    /// Nobody of a role is known to have seen the notice, so the delay has not begun.
+    Notice {
+        /// The role.
+        role: RoleId,
     },
     /// Time has to pass.
     Delay {
@@ -109,6 +142,7 @@ impl std::fmt::Display for Unmet {
                     write!(f, ", given by {}", names.join(", "))
                 }
             }
+            Self::Notice { role } => write!(f, "a receipt of `{role}`, from which a delay counts"),
             Self::Delay { until } => write!(f, "a delay until {} ms after 1970", until.0),
         }
     }
@@ -158,10 +192,12 @@ mod tests {
         let one = Obligations {
             approvals: BTreeMap::from([("a".parse().unwrap(), 2), ("b".parse().unwrap(), 1)]),
             delay_ms: 5,
+            ..Obligations::default()
         };
         let two = Obligations {
             approvals: BTreeMap::from([("a".parse().unwrap(), 1), ("c".parse().unwrap(), 3)]),
             delay_ms: 9,
+            ..Obligations::default()
         };
         let (mut left, mut right) = (one.clone(), two.clone());
         left.merge(&two);

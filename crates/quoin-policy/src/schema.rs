@@ -6,9 +6,11 @@
 
 use crate::constitution::Constitution;
 use crate::denial::{Denial, DenialReason};
+use crate::facts::FactView;
 use cedar_policy::RestrictedExpression;
 use quoin_core::intent::{AssetAmount, Horizon, RiskEffect, Unexplained};
-use quoin_core::{Action, Address, Amount, CustodyMethod, Intent, Purpose, Scheme};
+use quoin_core::{Action, Address, Amount, CharterNumber, CustodyMethod, Intent, Purpose, Scheme};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// What an attribute is read from.
@@ -16,15 +18,64 @@ pub(crate) struct View<'a> {
     pub(crate) constitution: &'a Constitution,
     pub(crate) intent: &'a Intent,
     pub(crate) custody: CustodyMethod,
+    /// What is believed of the world; without it every fact is unknown.
+    pub(crate) facts: Option<&'a FactView>,
 }
 
+/// A value as policies see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    Text(String),
+    Long(i64),
+    Bool(bool),
+    Texts(Vec<String>),
+    Record(Vec<(&'static str, i64)>),
+}
+
+impl Seen {
+    pub(crate) fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn expression(&self) -> Result<RestrictedExpression, String> {
+        Ok(match self {
+            Self::Text(text) => RestrictedExpression::new_string(text.clone()),
+            Self::Long(number) => RestrictedExpression::new_long(*number),
+            Self::Bool(truth) => RestrictedExpression::new_bool(*truth),
+            Self::Texts(texts) => {
+                let texts = texts.iter().cloned();
+                RestrictedExpression::new_set(texts.map(RestrictedExpression::new_string))
+            }
+            Self::Record(fields) => {
+                let fields = fields.iter();
+                let fields =
+                    fields.map(|(n, v)| ((*n).to_owned(), RestrictedExpression::new_long(*v)));
+                RestrictedExpression::new_record(fields).map_err(|e| e.to_string())?
+            }
+        })
+    }
+}
+
+/// Names and values: the context of a request, or the attributes of its account.
+pub(crate) type Pairs = Vec<(&'static str, Seen)>;
+
 type Read<T> = fn(&View<'_>) -> Result<T, Denial>;
+/// How a fact is read: it can be unknown, but never wrong.
+type Believe<T> = fn(&FactView) -> Option<T>;
 
 /// An attribute's type and how it is read.
 enum Kind {
     Text(Read<String>),
     Long(Read<i64>),
     Bool(Read<bool>),
+    Texts(Read<Vec<String>>),
+    /// A number that feeds say.
+    FactLong(Believe<i64>),
+    /// Several numbers, in the order of their names.
+    FactRecord(&'static [&'static str], Believe<Vec<i64>>),
 }
 
 struct Attribute {
@@ -53,6 +104,62 @@ const fn boolean(name: &'static str, read: Read<bool>) -> Attribute {
     }
 }
 
+const fn texts(name: &'static str, read: Read<Vec<String>>) -> Attribute {
+    Attribute {
+        name,
+        kind: Kind::Texts(read),
+    }
+}
+
+/// What feeds say. Policies are written and proven as if these were always known; what is unknown is
+/// left out of a request's context, so that reading it is an error: a permit that needs it does not
+/// permit, and a forbid that needs it forbids.
+const PRICE: Attribute = Attribute {
+    name: "price",
+    kind: Kind::FactRecord(&["usd_micro", "age_s", "sources"], |facts| {
+        let price = facts.price?;
+        let usd = i64::try_from(price.usd_micro).ok()?;
+        Some(vec![usd, seconds(price.age_ms)?, price.sources.into()])
+    }),
+};
+const MARGIN: Attribute = Attribute {
+    name: "margin",
+    kind: Kind::FactRecord(
+        &["ratio_bp", "exposure_usd_micro", "age_s", "sources"],
+        |facts| {
+            let margin = facts.margin?;
+            let exposure = i64::try_from(margin.exposure_usd_micro).ok()?;
+            let age = seconds(margin.age_ms)?;
+            Some(vec![
+                margin.ratio_bp.into(),
+                exposure,
+                age,
+                margin.sources.into(),
+            ])
+        },
+    ),
+};
+const HEIGHT: Attribute = Attribute {
+    name: "height",
+    kind: Kind::FactRecord(&["number", "age_s"], |facts| {
+        let height = facts.height?;
+        let number = i64::try_from(height.number).ok()?;
+        Some(vec![number, seconds(height.age_ms)?])
+    }),
+};
+const VALUE_USD: Attribute = Attribute {
+    name: "value_usd_micro",
+    kind: Kind::FactLong(|facts| i64::try_from(facts.value_usd_micro?).ok()),
+};
+
+/// Every fact, by which policies are asked what they read.
+const FACTS: [&Attribute; 4] = [&PRICE, &MARGIN, &HEIGHT, &VALUE_USD];
+
+/// An age in whole seconds, rounded up: a fact is never fresher than it is.
+fn seconds(ms: u64) -> Option<i64> {
+    i64::try_from(ms.div_ceil(1000)).ok()
+}
+
 /// The attributes of every action.
 const COMMON: &[Attribute] = &[
     text("chain", |v| Ok(v.intent.chain.to_string())),
@@ -74,6 +181,10 @@ const ACTIONS: &[(&str, &[Attribute])] = &[
             ASSET,
             SYMBOL,
             AMOUNT,
+            PRICE,
+            VALUE_USD,
+            HEIGHT,
+            MARGIN,
             text("to", counterparty),
             text("to_name", counterparty_name),
         ],
@@ -84,6 +195,10 @@ const ACTIONS: &[(&str, &[Attribute])] = &[
             ASSET,
             SYMBOL,
             AMOUNT,
+            PRICE,
+            VALUE_USD,
+            HEIGHT,
+            MARGIN,
             text("from", |v| match &v.intent.action {
                 Action::TransferFrom { from, .. } => Ok(from.to_string()),
                 _ => Err(absent("from")),
@@ -102,6 +217,10 @@ const ACTIONS: &[(&str, &[Attribute])] = &[
             ASSET,
             SYMBOL,
             AMOUNT,
+            PRICE,
+            VALUE_USD,
+            HEIGHT,
+            MARGIN,
             text("spender", counterparty),
             text("spender_name", counterparty_name),
             boolean("permit", |v| match &v.intent.action {
@@ -121,6 +240,10 @@ const ACTIONS: &[(&str, &[Attribute])] = &[
             ASSET,
             SYMBOL,
             AMOUNT,
+            PRICE,
+            VALUE_USD,
+            HEIGHT,
+            MARGIN,
             text("target", counterparty),
             text("target_name", counterparty_name),
             text("selector", |v| match &v.intent.action {
@@ -136,6 +259,8 @@ const ACTIONS: &[(&str, &[Attribute])] = &[
     (
         "typed_data",
         &[
+            HEIGHT,
+            MARGIN,
             text("domain_name", |v| match &v.intent.action {
                 Action::TypedData { domain_name, .. } => {
                     Ok(domain_name.clone().unwrap_or_default())
@@ -153,6 +278,7 @@ const ACTIONS: &[(&str, &[Attribute])] = &[
     (
         "message",
         &[
+            HEIGHT,
             long("bytes", |v| match &v.intent.action {
                 Action::Message { bytes, .. } => i64::try_from(*bytes).map_err(|_| absent("bytes")),
                 _ => Err(absent("bytes")),
@@ -169,6 +295,9 @@ const ACTIONS: &[(&str, &[Attribute])] = &[
             ASSET,
             SYMBOL,
             AMOUNT,
+            PRICE,
+            VALUE_USD,
+            HEIGHT,
             text("reason", |v| match &v.intent.action {
                 Action::Unexplained { reason, .. } => Ok(unexplained_name(*reason).to_owned()),
                 _ => Err(absent("reason")),
@@ -214,7 +343,37 @@ const ACTIONS: &[(&str, &[Attribute])] = &[
             }),
         ],
     ),
+    (
+        "unfreeze",
+        &[
+            texts("lifts", |v| match &v.intent.action {
+                Action::Unfreeze { lifts, .. } => {
+                    Ok(lifts.iter().map(ToString::to_string).collect())
+                }
+                _ => Err(absent("lifts")),
+            }),
+            texts("suspends", |v| match &v.intent.action {
+                Action::Unfreeze { suspends, .. } => {
+                    Ok(suspends.iter().map(ToString::to_string).collect())
+                }
+                _ => Err(absent("suspends")),
+            }),
+        ],
+    ),
+    // A charter is no payload, and has no intent: its context is made by `charter_pairs`.
+    (
+        CHANGE_CHARTER,
+        &[
+            long("number", |_| Err(absent("number"))),
+            texts("changes", |_| Err(absent("changes"))),
+        ],
+    ),
 ];
+
+/// The action of putting another charter into force.
+pub(crate) const CHANGE_CHARTER: &str = "change_charter";
+/// The action of lifting freezes.
+pub(crate) const UNFREEZE: &str = "unfreeze";
 
 const ASSET: Attribute = text("asset", |v| Ok(v.value("asset")?.asset.to_string()));
 const SYMBOL: Attribute = text("symbol", |v| {
@@ -229,20 +388,39 @@ const AMOUNT: Attribute = long("amount_micro", |v| {
 });
 
 /// Actions that a wildcard never covers: a permit must name them in its scope.
-const PRIVILEGED: &[&str] = &["unexplained", "create_key", "change_key", "change_node"];
+const PRIVILEGED: &[&str] = &[
+    "unexplained",
+    "create_key",
+    "change_key",
+    "change_node",
+    UNFREEZE,
+    CHANGE_CHARTER,
+];
 
 /// Whether only a permit that names this action can allow it.
-pub(crate) fn is_privileged(action: &str) -> bool {
+#[must_use]
+pub fn is_privileged(action: &str) -> bool {
     PRIVILEGED.contains(&action)
 }
 
 /// The Cedar schema that policies are validated against.
 #[must_use]
 pub fn schema_text() -> String {
-    let mut out = String::from(
-        "entity Role;\nentity Principal in [Role];\nentity Account {\n  chain: String,\n  \
-         address: String,\n  path: String,\n  key: String,\n  purpose: String,\n  scheme: String,\n};\n",
-    );
+    written(false)
+}
+
+/// The schema that requests are held against: as [`schema_text`], but what feeds say may be unknown.
+#[must_use]
+pub fn request_schema_text() -> String {
+    written(true)
+}
+
+fn written(facts_may_lack: bool) -> String {
+    let mut out = String::from("entity Role;\nentity Principal in [Role];\nentity Account {\n");
+    for name in ACCOUNT {
+        let _ = writeln!(out, "  {name}: String,");
+    }
+    out.push_str("};\n");
     for (name, own) in ACTIONS {
         let _ = write!(
             out,
@@ -250,44 +428,105 @@ pub fn schema_text() -> String {
              resource: [Account],\n  context: {{\n"
         );
         for attribute in COMMON.iter().chain(*own) {
-            let _ = writeln!(out, "    {}: {},", attribute.name, attribute.type_name());
+            let lacks = facts_may_lack && attribute.is_fact();
+            let lacks = if lacks { "?" } else { "" };
+            let kind = attribute.type_name();
+            let _ = writeln!(out, "    {}{lacks}: {kind},", attribute.name);
         }
         out.push_str("  },\n};\n");
     }
     out
 }
 
-/// The context of a request, attribute by attribute.
+/// The attributes of an account, all of them texts.
+const ACCOUNT: [&str; 6] = ["chain", "address", "path", "key", "purpose", "scheme"];
+
+/// The attributes of an account, in the order of their names in the schema.
+pub(crate) fn account_pairs(values: [String; 6]) -> Pairs {
+    let values = values.into_iter().map(Seen::Text);
+    ACCOUNT.into_iter().zip(values).collect()
+}
+
+/// The names of all actions.
+pub(crate) fn action_names() -> BTreeSet<String> {
+    ACTIONS.iter().map(|(name, _)| (*name).to_owned()).collect()
+}
+
+/// Whether `name` is a fact, which can be unknown when a request is judged.
+pub(crate) fn is_fact(name: &str) -> bool {
+    FACTS.iter().any(|fact| fact.name == name)
+}
+
+/// Whether an action's context has this attribute, and whether it can be unknown.
+pub(crate) fn names_of(action: &str) -> Option<impl Iterator<Item = (&'static str, bool)>> {
+    let (_, own) = ACTIONS.iter().find(|(name, _)| *name == action)?;
+    let all = own.iter().chain(COMMON);
+    Some(all.map(|a| (a.name, a.is_fact())))
+}
+
+/// The context of a request, attribute by attribute; facts that are unknown are left out.
 ///
 /// # Errors
 /// When an asset is unknown, or an amount overflows.
-pub(crate) fn context_pairs(
-    view: &View<'_>,
-) -> Result<Vec<(String, RestrictedExpression)>, Denial> {
+pub(crate) fn context_pairs(view: &View<'_>) -> Result<Pairs, Denial> {
     let action = view.intent.action.name();
     let row = ACTIONS.iter().find(|(name, _)| *name == action);
     let (_, own) = row.ok_or_else(|| absent(action))?;
+    let mut pairs = Vec::with_capacity(own.len() + COMMON.len());
     // The action's own come first, so that a denial names the amount rather than the fee.
-    let attributes = own.iter().chain(COMMON);
-    attributes
-        .map(|a| Ok((a.name.to_owned(), a.read(view)?)))
-        .collect()
+    for attribute in own.iter().chain(COMMON) {
+        if let Some(seen) = attribute.read(view)? {
+            pairs.push((attribute.name, seen));
+        }
+    }
+    Ok(pairs)
+}
+
+/// The context of a change of the charter: the number that it would have, and its parts that differ.
+pub(crate) fn charter_pairs(number: CharterNumber, changes: &BTreeSet<String>) -> Option<Pairs> {
+    let text = |text: &str| Seen::Text(text.to_owned());
+    let changes = changes.iter().cloned().collect();
+    Some(vec![
+        ("number", Seen::Long(i64::try_from(number.0).ok()?)),
+        ("changes", Seen::Texts(changes)),
+        ("chain", text("quoin")),
+        ("custody", text(custody_name(CustodyMethod::Mpc))),
+        ("risk", text(risk_name(RiskEffect::Neutral))),
+        ("horizon", text(horizon_name(Horizon::Unbounded))),
+        ("fee_micro", Seen::Long(0)),
+    ])
 }
 
 impl Attribute {
-    const fn type_name(&self) -> &'static str {
+    fn type_name(&self) -> String {
         match self.kind {
-            Kind::Text(_) => "String",
-            Kind::Long(_) => "Long",
-            Kind::Bool(_) => "Bool",
+            Kind::Text(_) => "String".to_owned(),
+            Kind::Long(_) | Kind::FactLong(_) => "Long".to_owned(),
+            Kind::Bool(_) => "Bool".to_owned(),
+            Kind::Texts(_) => "Set<String>".to_owned(),
+            Kind::FactRecord(names, _) => {
+                let fields: Vec<String> = names.iter().map(|n| format!("{n}: Long")).collect();
+                format!("{{ {} }}", fields.join(", "))
+            }
         }
     }
 
-    fn read(&self, view: &View<'_>) -> Result<RestrictedExpression, Denial> {
+    const fn is_fact(&self) -> bool {
+        matches!(self.kind, Kind::FactLong(_) | Kind::FactRecord(..))
+    }
+
+    /// The value; `None` for a fact that is unknown.
+    fn read(&self, view: &View<'_>) -> Result<Option<Seen>, Denial> {
         Ok(match self.kind {
-            Kind::Text(read) => RestrictedExpression::new_string(read(view)?),
-            Kind::Long(read) => RestrictedExpression::new_long(read(view)?),
-            Kind::Bool(read) => RestrictedExpression::new_bool(read(view)?),
+            Kind::Text(read) => Some(Seen::Text(read(view)?)),
+            Kind::Long(read) => Some(Seen::Long(read(view)?)),
+            Kind::Bool(read) => Some(Seen::Bool(read(view)?)),
+            Kind::Texts(read) => Some(Seen::Texts(read(view)?)),
+            Kind::FactLong(believe) => view.facts.and_then(believe).map(Seen::Long),
+            Kind::FactRecord(names, believe) => view
+                .facts
+                .and_then(believe)
+                .map(|values| Seen::Record(names.iter().copied().zip(values).collect())),
         })
     }
 }

@@ -17,6 +17,8 @@ use std::collections::BTreeMap;
 const SLOTS_MAX: usize = 4096;
 /// How many requests may follow one another in a slot.
 const TAKES_MAX: usize = 64;
+/// The most gaps that are listed of one account: each is filled by a cancel of its own.
+pub const GAPS_MAX: usize = 64;
 
 /// What a request takes of a slot.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -52,13 +54,7 @@ impl SlotTake {
             }
             _ => None,
         };
-        let cancels = match &intent.action {
-            Action::Transfer { value, to } => {
-                let own_coin = value.asset.token.is_none() && value.amount.is_zero();
-                own_coin && *to == decoded.account().address
-            }
-            _ => false,
-        };
+        let cancels = is_cancel(decoded);
         Some(Self {
             slot,
             payload_hash: decoded.payload_hash(),
@@ -82,6 +78,17 @@ impl SlotTake {
             Some(_) => self.effect == other.effect,
             None => self.payload_hash == other.payload_hash,
         }
+    }
+}
+
+/// Whether a payload sends nothing of the chain's coin to oneself.
+pub(crate) fn is_cancel(decoded: &Decoded) -> bool {
+    match &decoded.intent().action {
+        Action::Transfer { value, to } => {
+            let own_coin = value.asset.token.is_none() && value.amount.is_zero();
+            own_coin && *to == decoded.account().address
+        }
+        _ => false,
     }
 }
 
@@ -137,6 +144,26 @@ impl Slots {
             let oldest = account.takes.pop_first().map(|(nonce, _)| nonce);
             account.floor = account.floor.max(oldest);
         }
+    }
+
+    /// The nonces from `next` on that no request has taken although one above them is: until they
+    /// are filled, by cancels for example, nothing above them executes. The lowest come first.
+    pub(crate) fn gaps(&self, chain: &ChainId, account: &Address, next: u64) -> Vec<u64> {
+        let Some(account) = self.0.get(&(chain.clone(), account.clone())) else {
+            return Vec::new();
+        };
+        // What is no longer remembered was taken, or below what was.
+        let first = account
+            .floor
+            .map_or(next, |floor| next.max(floor.saturating_add(1)));
+        let mut gaps = Vec::new();
+        let mut expected = first;
+        for (nonce, _) in account.takes.range(first..) {
+            let room = GAPS_MAX - gaps.len();
+            gaps.extend((expected..*nonce).take(room));
+            expected = nonce.saturating_add(1);
+        }
+        gaps
     }
 
     pub(crate) fn release(&mut self, id: RequestId, take: &SlotTake) {

@@ -454,6 +454,7 @@ impl World {
             Effect::Send(Peer::Node(to), frame) => {
                 self.send_from(node, Place::Node(to), frame);
             }
+            Effect::Send(Peer::Courier(_), _) => {}
             Effect::Send(Peer::Gateway(_), frame) => {
                 self.send_from(node, Place::Gateway, frame);
             }

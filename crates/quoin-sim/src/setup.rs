@@ -299,7 +299,7 @@ fn charter(
             id: id.parse().ok()?,
             roles: vec![role.parse().ok()?],
             credentials: vec![identity.public()],
-            expires: TimeMs(u64::MAX),
+            expires: TimeMs(4_000_000_000_000),
             operator: None,
             granted_by: None,
         })
@@ -350,12 +350,25 @@ fn charter(
             "@id(\"change-keys\")\npermit (principal == Principal::\"trader\", action == \
              Action::\"change_key\", resource);\n"
                 .to_owned(),
+            "@id(\"govern\")\npermit (principal in Role::\"governor\", action == \
+             Action::\"change_charter\", resource);\n"
+                .to_owned(),
         ]
         .concat(),
         backup: None,
         facts: Vec::new(),
-        keys: Vec::new(),
+        keys: ["desk", "second"]
+            .iter()
+            .map(|name| {
+                Some(quoin_policy::KeyGrant {
+                    key: name.parse().ok()?,
+                    dangerous_digest_account: false,
+                })
+            })
+            .collect::<Option<_>>()?,
         cooling_off_ms: 0,
+        payload_retention_days: None,
+        recovery: None,
         dangerous_single_failure_domain: true,
     })
 }

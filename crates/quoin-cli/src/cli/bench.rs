@@ -10,6 +10,8 @@ pub enum BenchCommand {
     Gateway(BenchArgs),
     /// Signing under a steady load, also while the shares of the key move
     Load(BenchLoadArgs),
+    /// How many nonces a second are handed out, from memory, from disk and over HTTP
+    Sequencer(BenchSequencerArgs),
 }
 
 /// `quoin bench gateway`.
@@ -45,6 +47,20 @@ pub struct BenchLoadArgs {
     /// Look for the highest rate at which no request fails and the pool never empties
     #[arg(long)]
     pub sustained: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `quoin bench sequencer`.
+#[derive(Debug, Args)]
+pub struct BenchSequencerArgs {
+    /// How many threads, or HTTP clients, ask at once
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub threads: u32,
+    /// How long each row takes, in seconds
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=60))]
+    pub seconds: u32,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -6,6 +6,7 @@ use quoin_api::http::{
     ApprovalBody, CharterBody, CharterInForceBody, CharterSubmittedBody, ClusterBody, ErrorBody,
     ErrorDetail, KeysBody, OutcomeBody, RequestBody,
 };
+use quoin_api::sequences::{AllocateBody, AllocatedBody, SequenceBody, SequencesBody, SettleBody};
 use quoin_api::statements;
 use quoin_core::{Certificate, Class, NodeIndex, RequestId, RuleId, Signed};
 use quoin_policy::Charter;
@@ -133,6 +134,22 @@ pub struct CharterReport {
     pub refused: Vec<(NodeIndex, String)>,
     /// The nodes that were not reached; they get it from the others.
     pub missing: Vec<NodeIndex>,
+}
+
+/// Why the gateway did not do something.
+#[derive(Debug)]
+pub struct Refusal {
+    /// The status.
+    pub status: u16,
+    /// The gateway's words.
+    pub detail: Box<ErrorDetail>,
+}
+
+impl Refusal {
+    /// As a failure: what could not be done, and the gateway's words.
+    pub fn into_failure(self, what: &str) -> Failure {
+        failed(what, self.status, &self.detail)
+    }
 }
 
 impl CharterReport {
@@ -287,6 +304,42 @@ impl Gateway {
         let answer = sent.and_then(reqwest::Response::error_for_status);
         let text = answer.map_err(Failure::from_error(what))?.text().await;
         text.map_err(Failure::from_error(what))
+    }
+
+    /// All sequences of nonces.
+    pub async fn sequences(&self) -> Result<SequencesBody, Failure> {
+        let builder = self.http.get(self.url("/v1/sequences"));
+        self.read(builder, "the gateway did not list its sequences")
+            .await
+    }
+
+    /// How a sequence of nonces stands.
+    pub async fn sequence(&self, sequence: &str) -> Result<SequenceBody, Failure> {
+        let builder = self
+            .http
+            .get(self.url(&format!("/v1/sequences/{sequence}")));
+        self.read(builder, "the gateway did not show the sequence")
+            .await
+    }
+
+    /// Takes nonces; the refusal when there are none.
+    pub async fn allocate(
+        &self,
+        sequence: &str,
+        request_id: RequestId,
+        count: u64,
+    ) -> Result<Result<AllocatedBody, Refusal>, Failure> {
+        let url = self.url(&format!("/v1/sequences/{sequence}/allocate"));
+        let body = AllocateBody { request_id, count };
+        let answered = self.exchange(self.http.post(url).json(&body)).await?;
+        Ok(answered.map_err(|(status, detail)| Refusal { status, detail }))
+    }
+
+    /// Says what became of nonces.
+    pub async fn settle(&self, sequence: &str, body: &SettleBody) -> Result<SequenceBody, Failure> {
+        let url = self.url(&format!("/v1/sequences/{sequence}/settle"));
+        self.read(self.http.post(url).json(body), "nothing was settled")
+            .await
     }
 
     fn url(&self, path: &str) -> String {

@@ -9,6 +9,7 @@ pub mod derive;
 pub mod init;
 pub mod journal;
 pub mod key;
+pub mod sequence;
 pub mod serve;
 pub mod sign;
 pub mod single;

@@ -3,14 +3,16 @@
 //! The signature is verified here against the certified key before it is shown: the gateway's word
 //! that it verifies is not needed.
 
-use crate::chain::{ChainNode, Receipt};
+use crate::chain::{ChainNode, NextTransaction, Receipt};
 use crate::cli::SignArgs;
 use crate::client::keys::{VerifiedKey, scheme_name};
 use crate::client::{Answer, Asker, Session, SignedAnswer, Stamped, Subject};
 use crate::failure::Failure;
 use crate::{folder, say};
+use quoin_api::sequences::{SettleBody, SettlementBody};
 use quoin_chain::{Eip1559Fields, encode_eip1559, evm_signature_bytes};
-use quoin_core::{Address, Amount, ChainId, Payload};
+use quoin_core::stamp::Account;
+use quoin_core::{Address, Amount, ChainId, Payload, RequestId};
 use quoin_policy::summary;
 use quoin_protocol::combine;
 use serde_json::json;
@@ -28,7 +30,8 @@ pub async fn run(args: SignArgs) -> Result<(), Failure> {
     let identity = session.folder().principal(&args.principal)?;
     let key = session.key(args.key.as_str()).await?;
     let chain_id = args.chain.unwrap_or(session.file().chain_id);
-    let payload = payload(&session, &args, &key, chain_id).await?;
+    let request_id = args.request_id.unwrap_or_else(folder::random_request_id);
+    let (payload, lease) = payload(&session, &args, &key, chain_id, request_id).await?;
     let chain = match payload {
         Payload::Text(_) => ChainId::Quoin,
         _ => ChainId::Evm(chain_id),
@@ -36,7 +39,7 @@ pub async fn run(args: SignArgs) -> Result<(), Failure> {
     let asker = Asker {
         principal: &args.principal,
         identity: &identity,
-        request_id: args.request_id.unwrap_or_else(folder::random_request_id),
+        request_id,
     };
     let subject = Subject::of_child(&key, chain, &args.path)?;
     let request = session.stamp(&asker, &subject, payload)?;
@@ -44,10 +47,11 @@ pub async fn run(args: SignArgs) -> Result<(), Failure> {
     say::progress(format!("request  {}", request.request_id()));
     say::progress(format!("account  {}", account_line(&request)));
     say::progress(format!("meaning  {meaning}"));
-    say::confirmed(
-        &format!("Ask for this signature as `{}`?", args.principal),
-        args.yes,
-    )?;
+    let asked = format!("Ask for this signature as `{}`?", args.principal);
+    if let Err(declined) = say::confirmed(&asked, args.yes) {
+        give_back(&session, lease, request_id).await;
+        return Err(declined);
+    }
     let signed = match session.ask(&request).await? {
         Answer::Signed(signed) => signed,
         other => {
@@ -104,7 +108,11 @@ pub async fn transfer_payload(
     transfer: &Transfer,
 ) -> Result<Payload, Failure> {
     let next = chain.next_transaction(from).await?;
-    Ok(Payload::EvmTransaction(encode_eip1559(&Eip1559Fields {
+    Ok(transaction(&next, transfer))
+}
+
+fn transaction(next: &NextTransaction, transfer: &Transfer) -> Payload {
+    Payload::EvmTransaction(encode_eip1559(&Eip1559Fields {
         chain_id: transfer.chain_id,
         nonce: next.nonce,
         max_priority_fee_per_gas: next.max_priority_fee_per_gas,
@@ -113,7 +121,66 @@ pub async fn transfer_payload(
         to: Some(transfer.to),
         value: transfer.amount,
         data: Vec::new(),
-    })))
+    }))
+}
+
+/// A nonce that the gateway has handed out to a request.
+struct Lease {
+    sequence: String,
+    number: u64,
+}
+
+/// Takes the account's next nonce from the gateway, so that no two programs take the same; `None`
+/// when the gateway cannot hand out any, and the chain's own word is all there is.
+async fn lease(
+    session: &Session,
+    account: &Account,
+    request_id: RequestId,
+) -> Result<Option<Lease>, Failure> {
+    let sequence = format!("{}:{}", account.chain, account.address);
+    match session.gateway().allocate(&sequence, request_id, 1).await? {
+        Ok(granted) => Ok(granted.numbers.first().map(|run| Lease {
+            sequence,
+            number: run.first,
+        })),
+        Err(refusal) if matches!(refusal.status, 404 | 503) => {
+            let why = refusal.detail.message;
+            say::progress(format!("the nonce is the chain node's word: {why}"));
+            Ok(None)
+        }
+        Err(refusal) => Err(refusal.into_failure("no nonce was handed out")),
+    }
+}
+
+/// Nobody was asked to sign: the nonce goes back. A lease that is left alone ends by itself.
+async fn give_back(session: &Session, lease: Option<Lease>, request_id: RequestId) {
+    let Some(lease) = lease else {
+        return;
+    };
+    let body = SettleBody {
+        request_id,
+        number: Some(lease.number),
+        outcome: SettlementBody::Returned,
+    };
+    if let Err(failure) = session.gateway().settle(&lease.sequence, &body).await {
+        say::progress(format!("the nonce is held for a while: {failure}"));
+    }
+}
+
+/// What fills a slot and pays nothing: the nodes let it replace whatever else has the slot.
+fn cancellation(next: NextTransaction, own: [u8; 20], chain_id: u64, times: u64) -> Payload {
+    let more = |fee: u128| fee.saturating_mul(u128::from(times)).max(u128::from(times));
+    let next = NextTransaction {
+        max_fee_per_gas: more(next.max_fee_per_gas),
+        max_priority_fee_per_gas: more(next.max_priority_fee_per_gas),
+        ..next
+    };
+    let transfer = Transfer {
+        to: own,
+        amount: Amount::ZERO,
+        chain_id,
+    };
+    transaction(&next, &transfer)
 }
 
 async fn payload(
@@ -121,7 +188,8 @@ async fn payload(
     args: &SignArgs,
     key: &VerifiedKey,
     chain_id: u64,
-) -> Result<Payload, Failure> {
+    request_id: RequestId,
+) -> Result<(Payload, Option<Lease>), Failure> {
     if let (Some(to), Some(amount)) = (&args.transfer, args.amount) {
         let address: Address = to.parse().map_err(Failure::from_error("bad recipient"))?;
         let to = address.to_evm().ok_or_else(|| {
@@ -135,8 +203,33 @@ async fn payload(
             amount,
             chain_id,
         };
-        return transfer_payload(&chain, account.address.as_str(), &transfer).await;
+        let lease = lease(session, &account, request_id).await?;
+        let next = match chain.next_transaction(account.address.as_str()).await {
+            Ok(next) => next,
+            Err(failure) => {
+                give_back(session, lease, request_id).await;
+                return Err(failure);
+            }
+        };
+        let nonce = lease.as_ref().map_or(next.nonce, |lease| lease.number);
+        let payload = transaction(&NextTransaction { nonce, ..next }, &transfer);
+        return Ok((payload, lease));
     }
+    if let Some(nonce) = args.cancel {
+        let account = key.account_at(ChainId::Evm(chain_id), &args.path)?;
+        let own = account.address.to_evm();
+        let own = own.ok_or_else(|| Failure::new("the account is not of an EVM chain"))?;
+        let chain = chain_node(session)?;
+        let next = chain.next_transaction(account.address.as_str()).await?;
+        let next = NextTransaction { nonce, ..next };
+        let payload = cancellation(next, own, chain_id, args.fee_times);
+        return Ok((payload, None));
+    }
+    Ok((other_payload(args)?, None))
+}
+
+/// A payload that is complete as it is given.
+fn other_payload(args: &SignArgs) -> Result<Payload, Failure> {
     if let Some(path) = &args.transaction {
         let text = input(path)?;
         let digits = text.trim().trim_start_matches("0x");
@@ -243,4 +336,33 @@ fn wallet(signed: &SignedAnswer, parity: u8) -> String {
         "0x{}",
         hex::encode(evm_signature_bytes(&r, &s, parity == 1))
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cancel_sends_nothing_to_oneself_at_its_nonce_for_a_higher_fee() {
+        let next = NextTransaction {
+            nonce: 7,
+            max_fee_per_gas: 100,
+            max_priority_fee_per_gas: 0,
+        };
+        let own = [9; 20];
+        let Payload::EvmTransaction(bytes) = cancellation(next, own, 1, 3) else {
+            panic!("not a transaction");
+        };
+        let expected = encode_eip1559(&Eip1559Fields {
+            chain_id: 1,
+            nonce: 7,
+            max_priority_fee_per_gas: 3,
+            max_fee_per_gas: 300,
+            gas_limit: TRANSFER_GAS,
+            to: Some(own),
+            value: Amount::ZERO,
+            data: Vec::new(),
+        });
+        assert_eq!(bytes, expected);
+    }
 }

@@ -16,7 +16,7 @@ use quoin_core::{
 };
 use quoin_node::run::NodePublic;
 use quoin_policy::{
-    Asset, BackupPolicy, Budget, Charter, GatewayEntry, Measure, Mode, NodeEntry, Officer,
+    Asset, BackupPolicy, Budget, Charter, GatewayEntry, KeyGrant, Measure, Mode, NodeEntry, Officer,
     Principal, Scope, verify_genesis,
 };
 
@@ -40,7 +40,7 @@ const OFFICERS: [&str; 3] = ["ann", "ben", "cleo"];
 /// How many of them open a backup together.
 const OFFICERS_NEEDED: u8 = 2;
 /// How long the grants of a dev cluster last.
-const GRANT_MS: u64 = 10 * 365 * 24 * 60 * 60 * 1000;
+const GRANT_MS: u64 = 3 * 365 * 24 * 60 * 60 * 1000;
 /// The policies that a dev cluster starts with.
 const POLICIES: &str = include_str!("policies.cedar");
 /// One day.
@@ -166,8 +166,22 @@ fn charter(
         policies: POLICIES.to_owned(),
         backup: None,
         facts: Vec::new(),
-        keys: Vec::new(),
+        // Every other key is deposit-only until a charter lists it; `vault` is the treasury key that
+        // people make first.
+        keys: super::KEYS
+            .iter()
+            .map(|(name, _)| *name)
+            .chain(["vault"])
+            .map(|name| {
+                Ok(KeyGrant {
+                    key: name.parse().map_err(|_| bad(name))?,
+                    dangerous_digest_account: false,
+                })
+            })
+            .collect::<Result<_, Failure>>()?,
         cooling_off_ms: 0,
+        payload_retention_days: None,
+        recovery: None,
         dangerous_single_failure_domain: true,
     })
 }

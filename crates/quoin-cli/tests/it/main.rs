@@ -24,6 +24,10 @@ mod load;
 #[cfg(test)]
 mod membership;
 #[cfg(test)]
+mod passkey;
+#[cfg(test)]
+mod prove;
+#[cfg(test)]
 mod requests;
 #[cfg(test)]
 mod support;

@@ -503,10 +503,19 @@ pub fn foundry(name: &str) -> Option<PathBuf> {
     let mut folders: Vec<PathBuf> = installed.map(|e| e.path().join("bin")).collect();
     let path = std::env::var_os("PATH").unwrap_or_default();
     folders.extend(std::env::split_paths(&path));
-    let found = folders
-        .into_iter()
-        .map(|f| f.join(name))
-        .find(|p| p.is_file());
+    let mut places = folders.into_iter().map(|f| f.join(name));
+    or_skip(name, places.find(|p| p.is_file()))
+}
+
+/// Chromium on the path, under any of its names; skipped as [`foundry`] is.
+pub fn chromium() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    let mut places = std::env::split_paths(&path).flat_map(|f| names.map(|name| f.join(name)));
+    or_skip("chromium", places.find(|p| p.is_file()))
+}
+
+fn or_skip(name: &str, found: Option<PathBuf>) -> Option<PathBuf> {
     if found.is_none() {
         assert_ne!(
             std::env::var("CI").as_deref(),

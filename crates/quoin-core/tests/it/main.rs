@@ -8,18 +8,24 @@
     reason = "tests may"
 )]
 
+#[cfg(test)]
+mod passkeys;
+
 use minicbor::{Decode, Encode};
 use proptest::prelude::*;
 use quoin_core::cbor::{self, Version};
 use quoin_core::intent::{AssetAmount, Horizon, RiskEffect, Slot, Unexplained};
 use quoin_core::payload::CreateKey;
 use quoin_core::stamp::Account;
+use quoin_core::statement::Endorsement;
+use quoin_core::webauthn::base64url;
 use quoin_core::{
-    Action, Address, Amount, AssetId, BatchHash, BatchId, Boot, Certificate, ChainId, CharterHash,
-    CharterNumber, ClusterId, CredentialId, CustodyMethod, Generation, Intent, KeyId, Lane,
-    NodeIndex, Payload, PayloadHash, PresignatureId, PublicCredential, Purpose, RequestId, Scheme,
-    SecretBytes, Signed, SignerSet, SigningIdentity, Stamp, TimeMs,
+    Action, Address, Amount, Assertion, AssetId, BatchHash, BatchId, Boot, Certificate, ChainId,
+    CharterHash, CharterNumber, ClusterId, CredentialId, CustodyMethod, Generation, Intent, KeyId,
+    Lane, NodeIndex, P256Identity, Passkey, Payload, PayloadHash, PresignatureId, PublicCredential,
+    Purpose, RequestId, Scheme, SecretBytes, Signed, SignerSet, SigningIdentity, Stamp, TimeMs,
 };
+use sha2::{Digest, Sha256};
 
 fn address(byte: u8) -> Address {
     Address::evm([byte; 20])
@@ -104,12 +110,38 @@ fn unexplained() -> Action {
     }
 }
 
+/// How many forms there are, for the property tests.
+const FORMS: usize = 22;
+
+fn p256() -> P256Identity {
+    P256Identity::from_scalar(&SecretBytes::take(&mut [8; 32])).unwrap()
+}
+
+fn passkey() -> Passkey {
+    let PublicCredential::P256(key) = p256().public() else {
+        panic!("a P-256 key");
+    };
+    Passkey::new(key, "desk.example".parse().unwrap()).unwrap()
+}
+
+fn assertion(challenge: &[u8; 32]) -> Assertion {
+    let challenge = base64url(challenge);
+    let client = format!(
+        r#"{{"type":"webauthn.get","challenge":"{challenge}","origin":"https://desk.example"}}"#
+    );
+    let mut data = Sha256::digest("desk.example").to_vec();
+    data.extend([5, 0, 0, 0, 0]);
+    let mut message = data.clone();
+    message.extend(Sha256::digest(&client));
+    Assertion::new(data, client.into_bytes(), p256().sign(&message)).unwrap()
+}
+
 /// Name, encoding of today, encoding as pinned.
 fn forms() -> Vec<(&'static str, Vec<u8>)> {
     let identity = SigningIdentity::from_seed(&SecretBytes::take(&mut [8; 32]));
     let mut certificate = Certificate::unsigned(stamp());
     certificate.endorse(&identity);
-    vec![
+    let mut forms = vec![
         ("stamp", cbor::encode(&stamp())),
         ("signed-stamp", Signed::sign(stamp(), &identity).to_bytes()),
         ("certificate", certificate.to_bytes()),
@@ -157,6 +189,32 @@ fn forms() -> Vec<(&'static str, Vec<u8>)> {
             cbor::encode(&PublicCredential::Ed25519([1; 32])),
         ),
         ("credential-id", identity.id().0.to_vec()),
+    ];
+    forms.extend(forms_of_p256());
+    forms
+}
+
+fn forms_of_p256() -> Vec<(&'static str, Vec<u8>)> {
+    vec![
+        ("credential-p256", cbor::encode(&p256().public())),
+        (
+            "credential-passkey",
+            cbor::encode(&PublicCredential::Passkey(passkey())),
+        ),
+        (
+            "signed-stamp-p256",
+            Signed::sign(stamp(), &p256()).to_bytes(),
+        ),
+        ("signed-stamp-passkey", {
+            let assertion = assertion(&Signed::challenge(&stamp(), &passkey()));
+            Signed::asserted(stamp(), &passkey(), assertion).to_bytes()
+        }),
+        ("certificate-passkey", {
+            let mut certificate = Certificate::unsigned(stamp());
+            let assertion = assertion(&certificate.challenge(&passkey()));
+            certificate.add(Endorsement::asserted(&passkey(), assertion));
+            certificate.to_bytes()
+        }),
     ]
 }
 
@@ -178,6 +236,7 @@ fn forms_are_pinned() {
         );
     }
     assert_eq!(today.lines().count(), pinned.lines().count());
+    assert_eq!(today.lines().count(), FORMS);
 }
 
 fn reads_back<T>(bytes: &[u8])
@@ -199,6 +258,9 @@ fn try_all(bytes: &[u8]) {
     if let Ok(signed) = Signed::<Stamp>::from_bytes(bytes) {
         assert_eq!(signed.to_bytes(), bytes);
     }
+    if let Ok(endorsement) = Endorsement::from_bytes(bytes) {
+        assert_eq!(endorsement.to_bytes(), bytes);
+    }
     if let Ok(certificate) = Certificate::<Stamp>::from_bytes(bytes) {
         assert_eq!(certificate.to_bytes(), bytes);
     }
@@ -212,7 +274,7 @@ proptest! {
 
     #[test]
     fn mutated_forms_have_one_spelling_or_none(
-        form in 0usize..17,
+        form in 0usize..FORMS,
         place in any::<prop::sample::Index>(),
         byte in any::<u8>(),
     ) {

@@ -53,6 +53,8 @@ impl Gateway {
             submission.waiting.remove(&node);
         }
         self.end_submissions(now, effects);
+        self.inquiries_without(node);
+        self.end_inquiries(now, effects);
     }
 
     /// Moves every flight on that waits for `node`, which is gone or has started anew.
@@ -269,38 +271,35 @@ impl Gateway {
             })
         };
         let in_force = self.charters.view().number;
-        let refused = match self.charters.offer(now, &charter) {
-            _ if self.submissions.len() >= SUBMISSIONS_MAX => Some(Outcome::Overloaded),
-            Ok(Offer::Adopted) => {
-                self.adopted(now, None, effects);
-                None
-            }
-            Ok(Offer::Known) => {
-                let up: Vec<NodeIndex> = self.nodes.up().collect();
-                effects.extend(
-                    up.into_iter()
-                        .map(|n| Effect::Send(n, Frame::Charter(charter.clone()))),
-                );
-                None
-            }
-            Ok(Offer::Older(number) | Offer::Gap(number)) => Some(refuse(
+        let follows = |number: CharterNumber| {
+            number == in_force || Some(number.0) == in_force.0.checked_add(1)
+        };
+        // It is not taken into force here: nodes do that, each when all is met that the charter in
+        // force demands, and say so.
+        let number = match self.charters.number(&charter) {
+            _ if self.submissions.len() >= SUBMISSIONS_MAX => Err(Outcome::Overloaded),
+            Ok(number) if follows(number) => Ok(number),
+            Ok(number) => Err(refuse(
                 Class::Conflict,
                 format!(
                     "number `{}` does not follow `{}`, which is in force",
                     number.0, in_force.0
                 ),
             )),
-            Err(rejection) => Some(Outcome::Failed(rejection.into())),
+            Err(rejection) => Err(Outcome::Failed(rejection.into())),
         };
-        if let Some(outcome) = refused {
-            effects.push(Effect::Reply(client, outcome));
-            return;
-        }
+        let number = match number {
+            Ok(number) => number,
+            Err(outcome) => return effects.push(Effect::Reply(client, outcome)),
+        };
+        let up: BTreeSet<NodeIndex> = self.nodes.up().collect();
+        let sends = up.iter().map(|n| Effect::Send(*n, Frame::Charter(charter.clone())));
+        effects.extend(sends);
         self.submissions.push(Submission {
             client,
-            number: self.charters.view().number,
+            number,
             replies: BTreeMap::new(),
-            waiting: self.nodes.up().collect(),
+            waiting: up,
             deadline: now.plus(self.config.deadline_ms),
         });
         self.end_submissions(now, effects);
@@ -316,7 +315,8 @@ impl Gateway {
             return misbehaved(from, Misbehaviour::WrongSubject, effects);
         }
         for submission in &mut self.submissions {
-            let about_it = reply.number >= submission.number || reply.refused.is_some();
+            let decided = reply.refused.is_some() || !reply.pending.is_empty();
+            let about_it = reply.number >= submission.number || decided;
             if about_it && submission.waiting.remove(&from) {
                 submission.replies.insert(from, reply.clone());
             }

@@ -1,5 +1,6 @@
 //! What happens to the gateway's core, and what it wants done.
 
+use super::inquiries::Inquiry;
 use super::outcome::Outcome;
 use quoin_api::Frame;
 use quoin_core::{CharterNumber, NodeIndex, RequestId};
@@ -40,6 +41,13 @@ pub enum Event {
         client: ClientId,
         /// The charter with its signatures.
         charter: Vec<u8>,
+    },
+    /// A caller brings a statement to all nodes, or asks all of them.
+    Inquired {
+        /// Who waits for the reply.
+        client: ClientId,
+        /// What is brought or asked.
+        inquiry: Inquiry,
     },
     /// A caller asks for the charter in force.
     CharterQuery {

@@ -16,6 +16,7 @@ mod changes;
 mod cluster;
 mod epochs;
 mod flight;
+mod inquiries;
 mod requests;
 mod settled;
 mod signing;
@@ -24,6 +25,7 @@ mod verdicts;
 
 pub use config::Config;
 pub use event::{ClientId, Effect, Event, Metric, Misbehaviour};
+pub use inquiries::Inquiry;
 pub use outcome::Outcome;
 pub use ports::{Charters, ClusterView, Combiner};
 
@@ -60,6 +62,7 @@ pub struct Gateway {
     parked: BTreeMap<RequestId, Parked>,
     settled: Settled,
     submissions: Vec<Submission>,
+    inquiries: Vec<inquiries::Waiting>,
     attempts: u64,
     arrivals: u64,
 }
@@ -100,6 +103,7 @@ impl Gateway {
             flights: BTreeMap::new(),
             parked: BTreeMap::new(),
             submissions: Vec::new(),
+            inquiries: Vec::new(),
             attempts: 0,
             arrivals: 0,
         }
@@ -121,6 +125,9 @@ impl Gateway {
             }
             Event::CharterSubmitted { client, charter } => {
                 self.on_charter_submitted(now, client, charter, effects);
+            }
+            Event::Inquired { client, inquiry } => {
+                self.on_inquiry(now, client, inquiry, effects);
             }
             Event::CharterQuery { client } => {
                 effects.push(Effect::Reply(client, self.charter_in_force()));
@@ -169,12 +176,14 @@ impl Gateway {
             | Frame::Veto(_)
             | Frame::Receipt(_)
             | Frame::Facts(_)
-            | Frame::StatementReply(_)
-            | Frame::Freezes(_)
             | Frame::SetAcks(_)
+            | Frame::Adopted(_)
+            | Frame::CharterApproval(_) => {}
+            Frame::StatementReply(_)
+            | Frame::Freezes(_)
             | Frame::Proposals(_)
             | Frame::ExplainReply(_)
-            | Frame::Outstanding(_) => {}
+            | Frame::Outstanding(_) => self.on_word(now, from, frame, effects),
             Frame::Session(_)
             | Frame::SessionAborted(_)
             | Frame::Request(_)
@@ -198,6 +207,7 @@ impl Gateway {
         }
         self.parked.retain(|_, parked| now <= parked.ask.not_after);
         self.end_submissions(now, effects);
+        self.end_inquiries(now, effects);
         self.forget_old_epochs(now);
         self.refresh_keys(now, effects);
         self.prefetch(now, effects);

@@ -1,6 +1,6 @@
 //! What a caller is told.
 
-use quoin_api::frame::CharterReply;
+use quoin_api::frame::{CharterReply, FreezesFrame, OutstandingFrame, ProposalsFrame, Refusal};
 use quoin_api::statements::FinishedSignature;
 use quoin_core::{
     CharterHash, CharterNumber, Class, ClusterId, IntentHash, KeyId, KeyState, NodeIndex,
@@ -61,10 +61,32 @@ pub enum Outcome {
     },
     /// Who is up, and whether a signature could be made now.
     Status(Box<Status>),
+    /// What each node said to a statement or a question.
+    Words {
+        /// The nodes' words.
+        words: Vec<(NodeIndex, NodeWord)>,
+        /// Nodes that did not say anything.
+        missing: Vec<NodeIndex>,
+    },
     /// Too many requests are under way.
     Overloaded,
     /// No outcome could be reached; nothing is decided by this.
     Failed(Failure),
+}
+
+/// What one node said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodeWord {
+    /// It has the statement durably, or why not.
+    Statement(Option<Refusal>),
+    /// The freezes that it knows.
+    Freezes(FreezesFrame),
+    /// The proposed charters that it knows.
+    Proposals(ProposalsFrame),
+    /// What it would decide, as JSON, or why it does not say.
+    Explanation(Result<String, Refusal>),
+    /// What it knows to be signed and able to execute.
+    Outstanding(OutstandingFrame),
 }
 
 /// A signed request.
@@ -298,6 +320,7 @@ impl Outcome {
             Self::Charter { .. } => "charter",
             Self::CharterSubmitted { .. } => "charter-submitted",
             Self::Status(_) => "status",
+            Self::Words { .. } => "words",
             Self::Overloaded => "overloaded",
             Self::Failed(_) => "failed",
         }

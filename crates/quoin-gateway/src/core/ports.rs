@@ -81,6 +81,12 @@ pub trait Charters: Send {
     /// The charter in force, with its signatures.
     fn bytes(&self) -> &[u8];
 
+    /// The number of a charter, whose signatures are not checked.
+    ///
+    /// # Errors
+    /// When it is malformed.
+    fn number(&self, charter: &[u8]) -> Result<CharterNumber, Rejection>;
+
     /// Takes the charter into force when it follows the one that is.
     ///
     /// # Errors

@@ -20,6 +20,18 @@ impl IntoResponse for ApiError {
     }
 }
 
+impl ApiError {
+    /// An error of a class, with a status of its own.
+    pub(super) fn of_class(
+        status: StatusCode,
+        class: Class,
+        field: &str,
+        message: impl Into<String>,
+    ) -> Self {
+        Self(status, detail(class, field, message))
+    }
+}
+
 /// An error of the caller's class.
 pub(super) fn caller(status: StatusCode, field: &str, message: impl Into<String>) -> ApiError {
     ApiError(status, detail(Class::Caller, field, message))

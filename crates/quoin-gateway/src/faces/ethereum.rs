@@ -4,10 +4,12 @@
 use super::Faces;
 use super::fees::{bytes, check_args, complete, pending_nonce, quantity_u64};
 use super::rpc::{Agent, SignTransactionShape};
+use super::sequence::Numbered;
 use crate::adapters::scalars;
 use crate::core::outcome::{RawTransaction, SignedRequest};
 use crate::core::{Event, Outcome};
 use crate::run::wall_clock;
+use crate::sequencer::{Ask, SequenceError, SequenceId};
 use quoin_api::rpc::{CODE_OVERLOADED, CODE_PENDING, Call, RpcError, TransactionArgs};
 use quoin_core::cbor::{self, Version};
 use quoin_core::stamp::Account;
@@ -16,12 +18,10 @@ use quoin_core::{
 };
 use rand_core::{OsRng, RngCore};
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// How long a stamp of this face is good for.
 const STAMP_MS: u64 = 60_000;
-/// How long a nonce that was given out counts although the chain's node does not show it.
-const LOCAL_NONCE_TIME: Duration = Duration::from_secs(30);
 
 /// The agent's account, as the key's certificate shows it.
 #[derive(Debug)]
@@ -29,20 +29,6 @@ pub(super) struct Own {
     address: Address,
     purpose: Purpose,
     custody: CustodyMethod,
-}
-
-/// The nonce after the last one that was broadcast from here.
-#[derive(Debug, Default)]
-pub(super) struct LocalNonce(Option<(u64, Instant)>);
-
-impl LocalNonce {
-    /// The next nonce, given the chain's node's view of it.
-    fn next(&self, upstream: u64) -> u64 {
-        match self.0 {
-            Some((next, at)) if at.elapsed() < LOCAL_NONCE_TIME => next.max(upstream),
-            _ => upstream,
-        }
-    }
 }
 
 /// Serves a call that is about keys; `None` for all others.
@@ -108,74 +94,161 @@ async fn send_transaction(faces: &Faces, agent: &Agent, params: &Value) -> Resul
     let args = transaction_args(params)?;
     let address = &account(faces, agent).await?.address;
     check_args(&args, address, agent.chain_id)?;
-    // Held until the chain's node has the transaction, so that its pool counts it.
-    let mut local = agent.nonce.lock().await;
-    let sent = send_one(faces, agent, &args, &local).await;
-    // A failure may have left a gap; the chain's node knows best then.
-    local.0 = match &sent {
-        Ok((_, next)) => Some((*next, Instant::now())),
-        Err(_) => None,
+    // Held until the chain's node has the transaction: those of one account reach it in order, and
+    // a refusal leaves no hole below one that was signed meanwhile.
+    let lane = faces.sequences.lane(&sequence(agent, address));
+    let mut stuck = lane.lock().await;
+    let turn = turn(faces, agent, &args, *stuck).await?;
+    // Whatever breaks off from here on, the next transaction goes on with this number: the same
+    // payment may be signed for it again, a cancel too, and the nodes refuse every other.
+    let before = stuck.replace(turn.number);
+    let signed = match sign_filled(faces, agent, &args, &turn).await {
+        Ok(signed) => signed,
+        Err(error) => {
+            if !may_be_signed(faces, &turn) {
+                *stuck = before.filter(|number| *number != turn.number || !turn.leased);
+            }
+            return Err(error);
+        }
     };
-    sent.map(|(hash, _)| hash)
-}
-
-/// Signs and broadcasts; returns the hash and the nonce after the one that was used.
-async fn send_one(
-    faces: &Faces,
-    agent: &Agent,
-    args: &TransactionArgs,
-    local: &LocalNonce,
-) -> Result<(Value, u64), RpcError> {
-    let address = &account(faces, agent).await?.address;
-    let nonce = match &args.nonce {
-        Some(nonce) => quantity_u64("nonce", nonce)?,
-        None => local.next(pending_nonce(&agent.upstream, address).await?),
-    };
-    let signed = sign_filled(faces, agent, args, nonce).await?;
     let raw = format!("0x{}", hex::encode(&signed.raw));
     agent
         .upstream
         .call("eth_sendRawTransaction", json!([raw]))
         .await?;
-    let hash = format!("0x{}", hex::encode(signed.hash));
-    Ok((hash.into(), nonce.saturating_add(1)))
+    *stuck = before.filter(|number| *number != turn.number);
+    Ok(format!("0x{}", hex::encode(signed.hash)).into())
 }
 
 async fn sign_transaction(faces: &Faces, agent: &Agent, params: &Value) -> Result<Value, RpcError> {
     let args = transaction_args(params)?;
     let address = &account(faces, agent).await?.address;
     check_args(&args, address, agent.chain_id)?;
-    let nonce = match &args.nonce {
-        Some(nonce) => quantity_u64("nonce", nonce)?,
-        None => {
-            let local = agent.nonce.lock().await;
-            local.next(pending_nonce(&agent.upstream, address).await?)
-        }
-    };
-    let signed = sign_filled(faces, agent, &args, nonce).await?;
+    let turn = turn(faces, agent, &args, None).await?;
+    let signed = sign_filled(faces, agent, &args, &turn).await?;
     let raw = format!("0x{}", hex::encode(&signed.raw));
     Ok(match agent.shape {
         SignTransactionShape::Hex => raw.into(),
         SignTransactionShape::Object => {
             let hash = format!("0x{}", hex::encode(signed.hash));
-            json!({"raw": raw, "tx": {"hash": hash, "nonce": format!("{nonce:#x}")}})
+            let nonce = format!("{:#x}", turn.number);
+            json!({"raw": raw, "tx": {"hash": hash, "nonce": nonce}})
         }
     })
+}
+
+/// A transaction's number, and the request that it is for.
+struct Turn {
+    sequence: SequenceId,
+    request: RequestId,
+    number: u64,
+    /// Whether the number was handed out to the request; otherwise the caller chose it, or it goes
+    /// on with one that may be signed already.
+    leased: bool,
+}
+
+fn sequence(agent: &Agent, address: &Address) -> SequenceId {
+    SequenceId::Evm {
+        chain_id: agent.chain_id,
+        address: address.clone(),
+    }
+}
+
+/// The number of the next transaction: the caller's own, the one that is stuck unless the chain
+/// shows it by now, or the next of the sequence.
+async fn turn(
+    faces: &Faces,
+    agent: &Agent,
+    args: &TransactionArgs,
+    stuck: Option<u64>,
+) -> Result<Turn, RpcError> {
+    let address = &account(faces, agent).await?.address;
+    let mut turn = Turn {
+        sequence: sequence(agent, address),
+        request: random_id(),
+        number: 0,
+        leased: false,
+    };
+    if let Some(nonce) = &args.nonce {
+        turn.number = quantity_u64("nonce", nonce)?;
+        return Ok(turn);
+    }
+    let chain_next = pending_nonce(&agent.upstream, address).await?;
+    if let Some(number) = stuck.filter(|number| *number >= chain_next) {
+        turn.number = number;
+        return Ok(turn);
+    }
+    let ask = Ask {
+        request: turn.request,
+        count: 1,
+        chain_next: Some(chain_next),
+    };
+    let granted = faces.sequences.allocate(&turn.sequence, &ask).await;
+    let granted = granted.map_err(|e| of_sequence(&e))?;
+    let first = granted.runs.first().map(|run| run.first);
+    turn.number = first.ok_or_else(|| of_sequence(&SequenceError::NotLeased))?;
+    turn.leased = true;
+    Ok(turn)
+}
+
+fn random_id() -> RequestId {
+    let mut id = [0u8; 16];
+    OsRng.fill_bytes(&mut id);
+    RequestId(id)
+}
+
+/// Whether a signature with the number may exist, as far as is known here.
+fn may_be_signed(faces: &Faces, turn: &Turn) -> bool {
+    let standing = faces.sequences.standing(&turn.sequence);
+    let mut open = standing.into_iter().flat_map(|s| s.open);
+    open.any(|open| open.number == turn.number && open.state.may_be_signed())
+}
+
+fn of_sequence(error: &SequenceError) -> RpcError {
+    let code = match error.is_limit() {
+        true => CODE_OVERLOADED,
+        false => error.class().json_rpc_code(),
+    };
+    RpcError::new(code, error.to_string())
 }
 
 async fn sign_filled(
     faces: &Faces,
     agent: &Agent,
     args: &TransactionArgs,
-    nonce: u64,
+    turn: &Turn,
 ) -> Result<RawTransaction, RpcError> {
     let address = &account(faces, agent).await?.address;
-    let unsigned = complete(&agent.upstream, args, address, agent.chain_id, nonce).await?;
-    let signed = sign(faces, agent, Payload::EvmTransaction(unsigned)).await?;
+    let unasked = Unasked::of(faces, turn);
+    let unsigned = complete(&agent.upstream, args, address, agent.chain_id, turn.number).await?;
+    let payload = Payload::EvmTransaction(unsigned);
+    let signed = sign(faces, agent, payload, turn.request, Some((turn, unasked))).await?;
     signed.transaction.ok_or_else(|| {
         let message = "the signed transaction could not be assembled";
         RpcError::new(Class::Internal.json_rpc_code(), message)
     })
+}
+
+/// Gives a number back when what comes before asking for a signature fails, or its caller hangs up.
+struct Unasked<'a>(Option<(&'a Faces, &'a Turn)>);
+
+impl<'a> Unasked<'a> {
+    fn of(faces: &'a Faces, turn: &'a Turn) -> Self {
+        Self(turn.leased.then_some((faces, turn)))
+    }
+
+    /// The number is kept: a signature is asked for now.
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unasked<'_> {
+    fn drop(&mut self) {
+        if let Some((faces, turn)) = self.0.take() {
+            faces.sequences.give_back(&turn.sequence, turn.request);
+        }
+    }
 }
 
 fn transaction_args(params: &Value) -> Result<TransactionArgs, RpcError> {
@@ -201,7 +274,14 @@ async fn typed_data(faces: &Faces, agent: &Agent, params: &Value) -> Result<Valu
             ));
         }
     };
-    let signed = sign(faces, agent, Payload::EvmTypedData(text.into_bytes())).await?;
+    let signed = sign(
+        faces,
+        agent,
+        Payload::EvmTypedData(text.into_bytes()),
+        random_id(),
+        None,
+    )
+    .await?;
     signature_bytes(&signed)
 }
 
@@ -223,7 +303,14 @@ async fn message(faces: &Faces, agent: &Agent, params: &Value) -> Result<Value, 
     } else {
         text.as_bytes().to_vec()
     };
-    let signed = sign(faces, agent, Payload::EvmMessage(message)).await?;
+    let signed = sign(
+        faces,
+        agent,
+        Payload::EvmMessage(message),
+        random_id(),
+        None,
+    )
+    .await?;
     signature_bytes(&signed)
 }
 
@@ -244,7 +331,13 @@ fn signature_bytes(signed: &SignedRequest) -> Result<Value, RpcError> {
 }
 
 /// Stamps a payload with the agent's identity and takes it through the core.
-async fn sign(faces: &Faces, agent: &Agent, payload: Payload) -> Result<SignedRequest, RpcError> {
+async fn sign(
+    faces: &Faces,
+    agent: &Agent,
+    payload: Payload,
+    request_id: RequestId,
+    turn: Option<(&Turn, Unasked<'_>)>,
+) -> Result<SignedRequest, RpcError> {
     let status = match faces
         .handle
         .call(|client| Event::StatusQuery { client })
@@ -254,9 +347,7 @@ async fn sign(faces: &Faces, agent: &Agent, payload: Payload) -> Result<SignedRe
         other => return Err(error_of(RequestId([0; 16]), other)),
     };
     let own = account(faces, agent).await?;
-    let mut id = [0u8; 16];
-    OsRng.fill_bytes(&mut id);
-    let request_id = RequestId(id);
+    let not_after = wall_clock().plus(STAMP_MS);
     let stamp = Stamp {
         version: Version,
         cluster: status.cluster,
@@ -274,17 +365,25 @@ async fn sign(faces: &Faces, agent: &Agent, payload: Payload) -> Result<SignedRe
         purpose: own.purpose,
         payload_hash: payload.hash(),
         request_id,
-        not_after: wall_clock().plus(STAMP_MS),
+        not_after,
     };
     let stamp = Signed::sign(stamp, &agent.identity).to_bytes();
     let payload = cbor::encode(&payload);
     let began = Instant::now();
-    let call = |client| Event::ClientRequest {
-        client,
-        stamp,
-        payload,
-    };
-    let outcome = faces.handle.call(call).await;
+    let numbered = turn.map(|(turn, unasked)| {
+        unasked.keep();
+        Numbered {
+            sequence: turn.sequence.clone(),
+            request: request_id,
+            number: turn.number,
+            not_after,
+            ours: true,
+        }
+    });
+    let carried = faces
+        .sequences
+        .carry(&faces.handle, numbered, stamp, payload);
+    let outcome = carried.await.map_err(|e| of_sequence(&e))?;
     faces.metrics.waited(&outcome, began.elapsed());
     match outcome {
         Outcome::Signed(signed) => Ok(*signed),
@@ -329,21 +428,5 @@ fn error_of(request_id: RequestId, outcome: Outcome) -> RpcError {
             let message = format!("unexpected outcome `{}`", other.kind());
             RpcError::new(Class::Internal.json_rpc_code(), message)
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_local_nonce_leads_only_while_it_is_fresh() {
-        assert_eq!(LocalNonce(None).next(4), 4);
-        let fresh = LocalNonce(Some((7, Instant::now())));
-        assert_eq!((fresh.next(4), fresh.next(9)), (7, 9));
-        let Some(then) = Instant::now().checked_sub(LOCAL_NONCE_TIME) else {
-            return;
-        };
-        assert_eq!(LocalNonce(Some((7, then))).next(4), 4);
     }
 }

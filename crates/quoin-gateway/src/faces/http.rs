@@ -1,7 +1,7 @@
 //! The handlers of the JSON face: each turns a body into an event and an outcome into a body.
 
-use super::Faces;
 use super::body::{ApiError, Strict, caller, error_of, from_hex};
+use super::{Faces, sequence};
 use crate::core::Event;
 use crate::core::outcome::{ChangedRequest, ListedKey, Outcome, SignedRequest, Status};
 use axum::Json;
@@ -24,12 +24,11 @@ pub(super) async fn post_request(
     let stamp = from_hex("stamp", &body.stamp)?;
     let payload = from_hex("payload", &body.payload)?;
     let began = Instant::now();
-    let call = |client| Event::ClientRequest {
-        client,
-        stamp,
-        payload,
-    };
-    let outcome = faces.handle.call(call).await;
+    let numbered = sequence::numbered(&stamp, &payload);
+    let carried = faces
+        .sequences
+        .carry(&faces.handle, numbered, stamp, payload);
+    let outcome = carried.await.map_err(|e| sequence::error(&e))?;
     faces.metrics.waited(&outcome, began.elapsed());
     reply(None, outcome)
 }
@@ -51,7 +50,9 @@ pub(super) async fn post_approval(
 ) -> Result<Response, ApiError> {
     let approval = from_hex("approval", &body.approval)?;
     let call = |client| Event::ClientApproval { client, approval };
-    reply(None, faces.handle.call(call).await)
+    let outcome = faces.handle.call(call).await;
+    faces.sequences.approved(&outcome);
+    reply(None, outcome)
 }
 
 /// An outcome of a request as a response.

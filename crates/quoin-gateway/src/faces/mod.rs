@@ -6,15 +6,18 @@
 //! (so that a page cannot post one without asking first).
 
 mod body;
+mod decision;
 mod ethereum;
 mod fees;
 mod guard;
 mod http;
 mod rpc;
+mod sequence;
 mod upstream;
 
 pub use guard::Hosts;
 pub use rpc::{Agent, SignTransactionShape, token_hash};
+pub use sequence::{Sequences, serve_sequences};
 
 use crate::metrics::Metrics;
 use crate::run::Handle;
@@ -29,6 +32,7 @@ pub struct Faces {
     handle: Handle,
     metrics: Arc<Metrics>,
     agents: Arc<Vec<Agent>>,
+    sequences: Arc<Sequences>,
 }
 
 impl Faces {
@@ -39,7 +43,14 @@ impl Faces {
             handle,
             metrics,
             agents: Arc::new(agents),
+            sequences: Arc::new(Sequences::in_memory()),
         }
+    }
+
+    /// With these nonces, in place of ones that are forgotten when the process ends.
+    #[must_use]
+    pub fn with_sequences(self, sequences: Arc<Sequences>) -> Self {
+        Self { sequences, ..self }
     }
 
     /// All routes, behind the guard.
@@ -54,6 +65,8 @@ impl Faces {
                 get(http::get_charter).post(http::post_charter),
             )
             .route("/v1/cluster", get(http::get_cluster))
+            .merge(sequence::routes())
+            .merge(decision::routes())
             .route("/healthz", get(http::healthz))
             .route("/readyz", get(http::readyz))
             .route("/metrics", get(http::metrics))

@@ -18,7 +18,7 @@ use quoin_core::{KeyId, PrincipalId, SigningIdentity};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::OnceCell;
 
 /// What `eth_signTransaction` returns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,7 +40,6 @@ pub struct Agent {
     pub(super) upstream: Upstream,
     pub(super) shape: SignTransactionShape,
     pub(super) account: OnceCell<ethereum::Own>,
-    pub(super) nonce: Mutex<ethereum::LocalNonce>,
 }
 
 impl Agent {
@@ -64,7 +63,6 @@ impl Agent {
             upstream: Upstream::new(upstream),
             shape,
             account: OnceCell::new(),
-            nonce: Mutex::default(),
         }
     }
 }

@@ -49,11 +49,15 @@ fn charter() -> Charter {
         budgets: Vec::new(),
         assets: Vec::new(),
         book: Vec::new(),
-        policies: String::new(),
+        policies: "@id(\"govern\") permit (principal in Role::\"governor\", action == \
+                   Action::\"change_charter\", resource);"
+            .into(),
         backup: None,
         facts: Vec::new(),
         keys: Vec::new(),
         cooling_off_ms: 0,
+        payload_retention_days: None,
+        recovery: None,
         dangerous_single_failure_domain: true,
     }
 }

@@ -15,6 +15,7 @@ fn reply(from: u8, number: u64) -> Frame {
         node: node(from),
         number: CharterNumber(number),
         refused: None,
+        pending: Vec::new(),
     })
 }
 
@@ -83,6 +84,7 @@ fn a_submitted_charter_is_answered_by_all_nodes_that_are_up() {
             node: node(2),
             number: CharterNumber(0),
             refused: Some(refusal.clone()),
+            pending: Vec::new(),
         }),
     );
     let Some(Outcome::CharterSubmitted {

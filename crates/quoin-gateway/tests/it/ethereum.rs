@@ -161,11 +161,11 @@ async fn a_refused_transaction_names_the_rule_and_frees_its_nonce() {
     assert_eq!(data["suggestion"], "add it to the book");
     assert_eq!(data["request_id"].as_str().unwrap().len(), 32);
     assert!(rpc.chain.seen("eth_sendRawTransaction").is_empty());
+    rpc.call("eth_sendTransaction", json!([transaction()]))
+        .await;
     let mut signed = transaction();
     signed["nonce"] = "0x4".into();
     let expected = rpc.call("eth_signTransaction", json!([signed])).await;
-    rpc.call("eth_sendTransaction", json!([transaction()]))
-        .await;
     let raws = rpc.chain.seen("eth_sendRawTransaction");
     assert_eq!(raws[0][0], expected["result"], "nonce 4 was used after all");
 }

@@ -45,6 +45,8 @@ fn charter(tls_key_hash: [u8; 32]) -> Charter {
         facts: Vec::new(),
         keys: Vec::new(),
         cooling_off_ms: 0,
+        payload_retention_days: None,
+        recovery: None,
         dangerous_single_failure_domain: true,
     }
 }

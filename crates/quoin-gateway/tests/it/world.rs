@@ -82,11 +82,15 @@ impl Charters for FakeCharters {
         &self.bytes
     }
 
-    fn offer(&mut self, _: TimeMs, charter: &[u8]) -> Result<Offer, Rejection> {
+    fn number(&self, charter: &[u8]) -> Result<CharterNumber, Rejection> {
         let bytes = charter
             .try_into()
             .map_err(|_| Rejection::caller("charter", "malformed"))?;
-        let number = u64::from_be_bytes(bytes);
+        Ok(CharterNumber(u64::from_be_bytes(bytes)))
+    }
+
+    fn offer(&mut self, _: TimeMs, charter: &[u8]) -> Result<Offer, Rejection> {
+        let number = self.number(charter)?.0;
         let ours = self.view.number.0;
         Ok(if number == ours {
             Offer::Known
@@ -525,6 +529,7 @@ pub fn heartbeat(i: u8, generation: u64, charter: u64) -> Vec<u8> {
         charter: CharterNumber(charter),
         charter_hash: CharterHash([0; 32]),
         head: head(),
+        freezes: [0; 32],
     };
     Signed::sign(beat, &identity(i)).to_bytes()
 }

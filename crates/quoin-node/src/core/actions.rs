@@ -10,14 +10,16 @@
 
 use super::config::OUTCOME_MS;
 use super::keys::KeyEntry;
-use super::record::{Decision, KeyStateRecord, NodeChangedRecord};
+use super::record::{Decision, KeyStateRecord, NodeChangedRecord, UnfrozenRecord};
 use super::requests::{Admitted, key_facts, rejected};
 use super::{Continuation, Node, Peer, Record, Turn};
 use quoin_api::Frame;
 use quoin_api::frame::{KeyStatesFrame, Opaque, Reply, ReplyFrame, RequestFrame, Unavailable};
-use quoin_api::statements::{EpochRange, KeyStatement, NodeStatement};
+use quoin_api::statements::{EpochRange, KeyStatement, NodeStatement, UnfreezeStatement};
 use quoin_core::cbor::{self, Version};
-use quoin_core::payload::{ChangeKey, ChangeNode, KeyChange, NodeChange, PAYLOAD_BYTES_MAX};
+use quoin_core::payload::{
+    ChangeKey, ChangeNode, KeyChange, NodeChange, PAYLOAD_BYTES_MAX, Unfreeze,
+};
 use quoin_core::{
     CeremonyId, KeyId, KeyState, NodeIndex, Payload, Rejection, RequestId, Scheme, ShareEpoch,
     Signed, Stamp, TimeMs,
@@ -84,9 +86,10 @@ pub(super) struct Actions {
 }
 
 /// A change that is about to be carried out.
-enum Deed {
+pub(super) enum Deed {
     Key(ChangeKey),
     Node(ChangeNode),
+    Unfreeze(Unfreeze),
 }
 
 impl Deed {
@@ -94,8 +97,15 @@ impl Deed {
         match payload {
             Payload::ChangeKey(wish) => Some(Self::Key(wish.clone())),
             Payload::ChangeNode(wish) => Some(Self::Node(*wish)),
+            Payload::Unfreeze(wish) => Some(Self::Unfreeze(wish.clone())),
             _ => None,
         }
+    }
+
+    /// As [`Self::of`], from a payload's bytes.
+    pub(super) fn read(payload: &[u8]) -> Option<Self> {
+        let payload: Payload = cbor::decode(payload, PAYLOAD_BYTES_MAX + 64).ok()?;
+        Self::of(&payload)
     }
 
     /// Whether new shares are dealt for it. Such a change is answered by a certificate, and needs
@@ -363,7 +373,7 @@ impl Node {
     }
 
     /// Judges a change and writes the decision.
-    fn permit(
+    pub(super) fn permit(
         &mut self,
         turn: &mut Turn<'_>,
         frame: &RequestFrame,
@@ -395,7 +405,7 @@ impl Node {
     }
 
     /// Carries out a permitted change in memory, and writes it.
-    fn carry_out(
+    pub(super) fn carry_out(
         &mut self,
         turn: &mut Turn<'_>,
         peer: &Peer,
@@ -424,6 +434,17 @@ impl Node {
                 };
                 self.apply_node_change(&record);
                 self.persist(turn, Record::NodeChanged(record));
+            }
+            Deed::Unfreeze(wish) => {
+                let record = UnfrozenRecord {
+                    lifts: wish.lifts,
+                    suspends: wish.suspends,
+                    request: Some(request),
+                    at: turn.now,
+                };
+                self.apply_unfrozen(&record);
+                self.persist(turn, Record::Unfrozen(record));
+                self.beat_now(turn);
             }
         }
         self.after(self.last_ticket, Continuation::ChangeRecorded(request));
@@ -489,6 +510,13 @@ impl Node {
         self.actions.interrupted(record.request);
     }
 
+    pub(super) fn replay_unfrozen(&mut self, record: &UnfrozenRecord) {
+        self.apply_unfrozen(record);
+        if let Some(request) = record.request {
+            self.actions.interrupted(request);
+        }
+    }
+
     /// A change's decision, read from the journal.
     pub(super) fn replay_permit(&mut self, decision: &Decision, not_after: TimeMs) {
         let payload = Self::read_payload(&decision.payload.0);
@@ -541,9 +569,22 @@ impl Node {
         request: RequestId,
         payload: &[u8],
     ) -> Option<Vec<u8>> {
-        let payload: Payload = cbor::decode(payload, PAYLOAD_BYTES_MAX + 64).ok()?;
-        match Deed::of(&payload)? {
+        match Deed::read(payload)? {
             Deed::Key(wish) => self.key_statement(wish.key),
+            Deed::Unfreeze(wish) => {
+                let statement = UnfreezeStatement {
+                    version: Version,
+                    cluster: self.cluster,
+                    boot: self.boot,
+                    request,
+                    lifts: wish.lifts,
+                    suspends: wish.suspends,
+                    at: turn.now,
+                    freezes: self.freezes_digest(),
+                    head: self.head,
+                };
+                Some(Signed::sign(statement, &self.identity).to_bytes())
+            }
             Deed::Node(wish) => {
                 let statement = NodeStatement {
                     version: Version,
@@ -625,6 +666,20 @@ impl Node {
         let statements = statements.map(Opaque).collect();
         let frame = Frame::KeyStates(KeyStatesFrame { statements });
         self.send_after_all(turn, to, frame);
+    }
+
+    /// The newest requests that lifted freezes and can still be judged, as they are handed on.
+    pub(super) fn newest_lifts(&self, now: TimeMs, max: usize) -> Vec<RequestFrame> {
+        let told = |c: &&Change| matches!(c.progress, Progress::Stating | Progress::Done(_));
+        let lifts = |c: &&Change| {
+            let deed = Deed::read(&c.frame.payload);
+            now < c.not_after && matches!(deed, Some(Deed::Unfreeze(_)))
+        };
+        let changes = self.actions.changes.values();
+        let mut due: Vec<&Change> = changes.filter(told).filter(lifts).collect();
+        due.sort_by_key(|c| c.place);
+        let newest = due.split_off(due.len().saturating_sub(max));
+        newest.into_iter().map(|c| c.frame.clone()).collect()
     }
 
     /// Hands every change in force to a node that has connected.

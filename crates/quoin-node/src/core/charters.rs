@@ -1,72 +1,170 @@
 //! Charters: accepted from whoever carries them, because of their signatures and their number.
 //!
+//! A node takes a charter into force by its own judgement: [`super::proposals`] keeps it until all is
+//! met that the charter in force demands, and the delay counts from this node's own first sight. So
+//! a certificate that carries every signature is not enough, whoever sends it.
+//!
+//! A node that was away while the others waited must not wait again on its own. It follows them:
+//! once t other nodes of the charter in force say, each on its own authenticated link or in its
+//! signed heartbeat, that they have a charter of the next number in force, it takes the same into
+//! force, if enough governors have signed it. That is safe while fewer than t nodes are corrupt, as
+//! secrecy and judgement are in any case: one of the t is honest, and either it judged for itself, or
+//! it followed t others of whom one was honest, and so on back to an honest node that was the first
+//! and that judged for itself, with the delay from its own first sight, the receipts and no veto.
+//! The word of a node is good for ever, because no node ever leaves a charter for another of the same
+//! number; it needs no lease. A veto that comes to light only then is too late, here as there. Where
+//! fewer than t others are up, the node judges for itself, and waits from its own first sight.
+//! A node says which charter it has in force, in heartbeats too, only once that is durable.
+//!
+//! Two ways go around this, both on purpose. A node that starts takes over the chain that its
+//! operator hands it, by the governors' signatures alone: the operator's word is that node's own. And
+//! gateways, the command line and clients verify chains by their signatures alone: they have seen no
+//! first sight, and cannot judge a delay. So a node sends them only what is in force on it.
+//!
 //! A node signs under one charter hash for each number, durably. Two certified charters with one
-//! number stop it with an alarm.
+//! number stop it with an alarm; one that had been vetoed is no rival, or whoever vetoes would stop
+//! the cluster with it.
 //!
 //! A charter may change the nodes. Who is new in it is dealt with from then on; who is no longer in
 //! it takes part in nothing, here or there. Keys stay with those who hold their shares until they
 //! are reshared, and their records stay certified by the nodes of the charter that they name.
 
+use super::proposals::{Proposal, Standing};
 use super::record::Record;
 use super::{Alarm, Continuation, Effect, Node, Peer, RecoverError, Recovered, Ticket, Turn};
 use quoin_api::Frame;
 use quoin_api::frame::{CharterReply, Opaque, Refusal};
-use quoin_core::{Certificate, CharterNumber, NodeIndex};
-use quoin_policy::{Charter, Constitution, verify_successor};
+use quoin_core::{Certificate, CharterHash, CharterNumber, NodeIndex, TimeMs};
+use quoin_policy::{
+    Charter, Constitution, ProposalEvidence, ProposalFault, ProposalState, Subject, VETO_ROLES,
+    verify_successor,
+};
 use quoin_protocol::Roster;
 use quoin_protocol::combine::KeyPublic;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+/// How many numbers ahead of its own a node remembers what others have in force: as many charters as
+/// a node can have missed and still catch up with in one go.
+const VOUCHED_AHEAD_MAX: usize = 1_024;
+
 impl Node {
     pub(super) fn on_charter(&mut self, turn: &mut Turn<'_>, from: &Peer, bytes: &[u8]) {
-        let refused = match Certificate::<Charter>::from_bytes(bytes) {
-            Ok(certificate) => self.consider_charter(turn, certificate, from).err(),
-            Err(e) => Some(("charter", e.to_string())),
+        let said = match Certificate::<Charter>::from_bytes(bytes) {
+            Ok(certificate) => self.consider_charter(turn, &certificate, from),
+            Err(e) => Err(refused("charter", e.to_string())),
         };
-        if let Peer::Gateway(_) = from {
-            let refused = refused.map(|(field, message)| Refusal {
-                field: field.to_owned(),
-                message,
-            });
-            let reply = Frame::CharterReply(CharterReply {
-                node: self.me(),
-                number: self.constitution.number(),
-                refused,
-            });
-            // The reply says what is in force, so it waits until that is durable.
-            self.send_after_all(turn, from.clone(), reply);
+        if let Peer::Node(_) = from {
+            return;
+        }
+        let (pending, refused) = match said {
+            Ok(pending) => (pending, None),
+            Err(refusal) => (Vec::new(), Some(refusal)),
+        };
+        let reply = Frame::CharterReply(CharterReply {
+            node: self.me(),
+            number: self.constitution.number(),
+            refused,
+            pending,
+        });
+        // The reply says what is in force and what is kept, so it waits until that is durable.
+        self.send_after_all(turn, from.clone(), reply);
+    }
+
+    /// Takes a charter that another node has in force, or had.
+    pub(super) fn on_adopted(&mut self, turn: &mut Turn<'_>, from: NodeIndex, bytes: &[u8]) {
+        if !self.peers.is_connected(from) {
+            return;
+        }
+        if let Ok(certificate) = Certificate::<Charter>::from_bytes(bytes) {
+            let charter = certificate.unverified();
+            self.vouched_by(from, charter.number, charter.hash());
+            let _ = self.consider_charter(turn, &certificate, &Peer::Node(from));
         }
     }
 
+    /// Takes a charter; what it waits for when it is not in force yet.
     fn consider_charter(
         &mut self,
         turn: &mut Turn<'_>,
-        certificate: Certificate<Charter>,
+        certificate: &Certificate<Charter>,
         from: &Peer,
-    ) -> Result<(), (&'static str, String)> {
+    ) -> Result<Vec<String>, Refusal> {
         let charter = certificate.unverified();
         let (number, hash) = (charter.number, charter.hash());
+        let ours = self.constitution.number();
         if charter.cluster_id() != self.cluster {
-            return Err(("cluster", "the charter is of another cluster".to_owned()));
+            return Err(refused("cluster", "the charter is of another cluster"));
         }
-        if number <= self.constitution.number() {
-            let ours = self.constitution.ancestor(number);
-            if ours.is_none_or(|ours| ours == hash) {
-                return Ok(());
-            }
-            // A different charter with a number that we passed: a fork if it is certified, which
-            // only its predecessor's governors can tell; those of today are the best we have.
-            if self.is_certified_by_us(&certificate, turn.now) {
-                self.stop_for_fork(turn, &certificate);
-            }
-            return Err((
+        if number <= ours {
+            return self.consider_passed(turn, certificate, hash);
+        }
+        if Some(number.0) != ours.0.checked_add(1) {
+            return Err(refused(
                 "number",
-                format!("charter `{}` is in force already", number.0),
+                format!(
+                    "charter `{}` does not follow `{}`, which is in force",
+                    number.0, ours.0
+                ),
             ));
         }
-        let next = verify_successor(&self.constitution, &certificate, turn.now)
-            .map_err(|e| ("charter", e.to_string()))?;
+        if charter.previous != Some(self.constitution.hash()) {
+            return Err(refused(
+                "previous",
+                format!(
+                    "it is not the hash of charter `{}`, which is in force",
+                    ours.0
+                ),
+            ));
+        }
+        // What others have in force is no proposal any more.
+        if self.is_vouched_for(number, &hash)
+            && let Some(next) = self.follows(certificate, turn.now)
+        {
+            self.enact(turn, next, certificate.clone(), Some(from));
+            return Ok(Vec::new());
+        }
+        self.keep_proposal(turn, certificate, from)?;
+        self.reconsider_charter(turn, hash, Some(from))
+    }
+
+    /// A charter with a number that is in force or was.
+    fn consider_passed(
+        &mut self,
+        turn: &mut Turn<'_>,
+        certificate: &Certificate<Charter>,
+        hash: CharterHash,
+    ) -> Result<Vec<String>, Refusal> {
+        let number = certificate.unverified().number;
+        let ours = self.constitution.ancestor(number);
+        if ours.is_none_or(|ours| ours == hash) {
+            return Ok(Vec::new());
+        }
+        let vetoed = self.proposals.vetoed.get(&number);
+        let vetoed = vetoed.is_some_and(|all| all.contains(&hash));
+        if !vetoed
+            && !self.is_vetoed(&hash, turn.now)
+            && self.constitution.lineage_certifies(certificate)
+        {
+            self.stop_for_fork(turn, certificate);
+        }
+        Err(refused(
+            "number",
+            format!("charter `{}` is in force already", number.0),
+        ))
+    }
+
+    /// Takes a charter into force, and tells the others.
+    pub(super) fn enact(
+        &mut self,
+        turn: &mut Turn<'_>,
+        next: Constitution,
+        certificate: Certificate<Charter>,
+        from: Option<&Peer>,
+    ) {
+        let number = next.number();
+        let hash = next.hash();
+        let rivals = self.rivals(&hash, turn.now);
         // Those who leave are told too, so that they know.
         let listeners = self.peers.connected_nodes();
         let (was_member, gone) = (
@@ -82,21 +180,121 @@ impl Node {
         }
         let bytes = certificate.to_bytes();
         let ticket = self.persist(turn, Record::Charter(Opaque(bytes.clone())));
+        self.proposals.enacted = ticket;
         for node in listeners {
-            if *from != Peer::Node(node) {
-                let flood = Frame::Charter(bytes.clone());
-                self.after(ticket, Continuation::Send(Peer::Node(node), flood));
-            }
+            let flood = Frame::Adopted(bytes.clone());
+            self.after(ticket, Continuation::Send(Peer::Node(node), flood));
         }
         for gateway in self.pools.gateways() {
-            if *from != Peer::Gateway(gateway.clone()) {
-                let flood = Frame::Charter(bytes.clone());
-                self.after(ticket, Continuation::Send(Peer::Gateway(gateway), flood));
+            let to = Peer::Gateway(gateway);
+            if from != Some(&to) {
+                self.after(
+                    ticket,
+                    Continuation::Send(to, Frame::Charter(bytes.clone())),
+                );
             }
         }
         // Last, so that the charter is on its way to those whose links this closes.
         self.after(ticket, Continuation::FollowPeers);
-        Ok(())
+        for rival in rivals {
+            self.stop_for_fork(turn, &rival);
+        }
+    }
+
+    /// Whether the charter in force is in the journal for good: a node names it to nobody before.
+    pub(super) fn charter_is_durable(&self) -> bool {
+        self.last_durable >= self.proposals.enacted
+    }
+
+    /// Notes what another node has in force, for the day when this node has to follow.
+    pub(super) fn vouched_by(&mut self, node: NodeIndex, number: CharterNumber, hash: CharterHash) {
+        let known = self.roster.nodes.contains_key(&node) && node != self.me();
+        if !known || number <= self.constitution.number() {
+            return;
+        }
+        let of_node = self.proposals.vouched.entry(node).or_default();
+        of_node.insert(number, hash);
+        if of_node.len() > VOUCHED_AHEAD_MAX {
+            of_node.pop_last();
+        }
+    }
+
+    /// Whether so many other nodes have a charter in force that one of them is honest.
+    pub(super) fn is_vouched_for(&self, number: CharterNumber, hash: &CharterHash) -> bool {
+        let all = self.proposals.vouched.iter();
+        let known = all.filter(|(node, _)| self.roster.nodes.contains_key(node));
+        let same = known.filter(|(_, said)| said.get(&number) == Some(hash));
+        same.count() >= usize::from(self.constitution.charter().threshold)
+    }
+
+    /// The constitution of a charter that follows the one in force by its signatures.
+    pub(super) fn follows(
+        &self,
+        certificate: &Certificate<Charter>,
+        now: TimeMs,
+    ) -> Option<Constitution> {
+        verify_successor(&self.constitution, certificate, now).ok()
+    }
+
+    /// Judges a proposal; with the constitution that it would be, when nothing is missing.
+    pub(super) fn weigh(
+        &self,
+        proposal: &Proposal,
+        now: TimeMs,
+    ) -> Result<(Standing, Option<Constitution>), Refusal> {
+        let approvals = proposal.approvals();
+        let evidence = ProposalEvidence {
+            first_seen: proposal.first_seen,
+            now,
+            notices: &self.notices,
+            approvals: &approvals,
+        };
+        let mut standing = Standing {
+            // What approvals sign does not change, and a veto does not make it unknown.
+            intent_hash: proposal.intent_hash(),
+            ..Standing::default()
+        };
+        let state = self
+            .constitution
+            .consider_proposal(&proposal.certificate, evidence);
+        match state {
+            ProposalState::Ready(next) => Ok((standing, Some(*next))),
+            ProposalState::Pending(pending) => {
+                standing.wake = pending.until();
+                standing.unmet = pending.unmet.iter().map(ToString::to_string).collect();
+                standing.intent_hash = Some(pending.intent_hash);
+                Ok((standing, None))
+            }
+            ProposalState::Refused(ProposalFault::Vetoed(by)) => {
+                standing.vetoed_by = by.into_iter().collect();
+                Ok((standing, None))
+            }
+            ProposalState::Refused(fault) => Err(refused("charter", fault.to_string())),
+        }
+    }
+
+    /// Whether somebody who may has vetoed a charter.
+    pub(super) fn is_vetoed(&self, hash: &CharterHash, now: TimeMs) -> bool {
+        let open = self.proposals.named(hash);
+        if let Some(Ok((standing, _))) = open.map(|proposal| self.weigh(proposal, now)) {
+            return !standing.vetoed_by.is_empty();
+        }
+        // Of a charter that is no proposal nobody knows the rules any more, which may let others
+        // veto too.
+        let subject = Subject::Charter(*hash);
+        self.notices.vetoes(&subject).any(|id| {
+            let known = self.constitution.principal(id);
+            let known = known.filter(|p| !p.is_expired(now));
+            known.is_some_and(|p| VETO_ROLES.iter().any(|role| p.holds(role)))
+        })
+    }
+
+    /// The proposals that enough governors have signed and nobody has vetoed, but this one.
+    pub(super) fn rivals(&self, hash: &CharterHash, now: TimeMs) -> Vec<Certificate<Charter>> {
+        let others = self.proposals.open().filter(|(h, _)| *h != hash);
+        let alive = others.filter(|(h, _)| !self.is_vetoed(h, now));
+        let certified = alive.filter(|(_, p)| self.is_certified_by_us(&p.certificate, now));
+        certified.map(|(_, p)| p.certificate.clone()).collect()
     }
 
     /// Stops for good, and shows the others why.
@@ -113,29 +311,34 @@ impl Node {
 
     /// Sends every charter after `number`, so that the recipient can verify each from the last.
     pub(super) fn send_charters_after(
-        &self,
+        &mut self,
         turn: &mut Turn<'_>,
         to: &Peer,
         number: CharterNumber,
     ) {
         let known = usize::try_from(number.0).unwrap_or(usize::MAX);
-        for bytes in self.charters.iter().skip(known) {
-            self.send(turn, to.clone(), Frame::Charter(bytes.clone()));
+        let enacted = self.proposals.enacted;
+        let all: Vec<Vec<u8>> = self.charters.iter().skip(known).cloned().collect();
+        for bytes in all {
+            let frame = match to {
+                Peer::Node(_) => Frame::Adopted(bytes),
+                _ => Frame::Charter(bytes),
+            };
+            if self.charter_is_durable() {
+                self.send(turn, to.clone(), frame);
+            } else {
+                self.after(enacted, Continuation::Send(to.clone(), frame));
+            }
         }
     }
 
-    fn is_certified_by_us(
+    /// Whether enough have signed a charter that would follow the one in force.
+    pub(super) fn is_certified_by_us(
         &self,
         certificate: &Certificate<Charter>,
-        now: quoin_core::TimeMs,
+        now: TimeMs,
     ) -> bool {
-        let charter = self.constitution.charter();
-        let signed = charter
-            .governors()
-            .filter(|g| !g.is_expired(now))
-            .filter(|g| g.credentials.iter().any(|c| certificate.endorsed_by(c)))
-            .count();
-        signed >= usize::from(charter.governor_quorum)
+        self.follows(certificate, now).is_some()
     }
 
     /// Takes a verified charter into force, and returns the nodes whose identity it no longer has.
@@ -155,13 +358,35 @@ impl Node {
         for node in &gone {
             self.peers.forget(*node);
             self.strikes.forget(*node);
+            self.freeze_book.forget(*node);
+            self.proposals.vouched.remove(node);
         }
         self.rosters.insert(next.number(), Arc::clone(&roster));
         self.roster = roster;
+        self.close_proposals(&next);
+        self.freeze_book.learn(next.charter());
         self.constitution = next;
         self.charters.push(certificate.to_bytes());
         self.charter = certificate;
         gone
+    }
+
+    /// Ends the proposals: their number has its charter. What had been vetoed stays no rival of it.
+    fn close_proposals(&mut self, next: &Constitution) {
+        let (number, now) = (next.number(), self.last_time);
+        let all: Vec<CharterHash> = self.proposals.open().map(|(hash, _)| *hash).collect();
+        let vetoed = all.iter().filter(|hash| self.is_vetoed(hash, now));
+        let vetoed: BTreeSet<CharterHash> = vetoed.copied().collect();
+        for hash in &all {
+            self.forget_notice(&Subject::Charter(*hash));
+        }
+        if !vetoed.is_empty() {
+            self.proposals.vetoed.insert(number, vetoed);
+        }
+        drop(self.proposals.take());
+        for of_node in self.proposals.vouched.values_mut() {
+            of_node.retain(|ahead, _| *ahead > number);
+        }
     }
 
     /// Whether the charter in force names this node.
@@ -176,7 +401,7 @@ impl Node {
         self.is_member()
             && match peer {
                 Peer::Node(node) => self.peers.is_connected(*node),
-                Peer::Gateway(_) => true,
+                Peer::Gateway(_) | Peer::Courier(_) => true,
             }
     }
 
@@ -222,10 +447,19 @@ impl Node {
             let bytes = Opaque(certificate.to_bytes());
             self.adopt_charter(next, certificate);
             self.last_ticket = Ticket(self.last_ticket.0.saturating_add(1));
+            self.proposals.enacted = self.last_ticket;
             let record = Record::Charter(bytes);
             effects.push(Effect::Persist(self.last_ticket, record, Vec::new()));
         }
         Ok(())
+    }
+}
+
+/// A refusal that names its place.
+pub(super) fn refused(field: &str, message: impl Into<String>) -> Refusal {
+    Refusal {
+        field: field.to_owned(),
+        message: message.into(),
     }
 }
 

@@ -24,6 +24,9 @@ pub enum Peer {
     Node(NodeIndex),
     /// A gateway, by its name in the charter.
     Gateway(GatewayId),
+    /// Nobody in particular: who brings statements that carry their own signatures. The number
+    /// tells connections apart and means nothing else.
+    Courier(u64),
 }
 
 /// Something that happened.
@@ -91,6 +94,9 @@ pub enum Alarm {
     ShareMissing(quoin_core::KeyId, quoin_core::ShareEpoch),
     /// The backup of a key's epoch cannot be written, and why. The epoch does not come into use.
     BackupFailed(KeyId, ShareEpoch, String),
+    /// The account of a key that signs bare digests is believed to hold some of an asset: whoever
+    /// may ask for a digest can spend it.
+    DigestAccountFunded(quoin_core::AssetId, quoin_core::Address),
     /// A node has endorsed a record and sworn never to.
     Equivocated(NodeIndex),
 }

@@ -66,9 +66,13 @@ impl Node {
         let reservation = match decided {
             true => None,
             false => {
-                let counted =
-                    self.constitution
-                        .reservation(&decoded, stamp, Some(&facts), turn.now);
+                let counted = self.constitution.finished_reservation(
+                    &decoded,
+                    stamp,
+                    Some(&facts),
+                    turn.now,
+                    &self.facts,
+                );
                 // An amount that overflows was never permitted by an honest node; the signature
                 // exists all the same, and what can be counted of it is nothing.
                 counted.ok().filter(|r| self.ledger.finished(r).is_ok())

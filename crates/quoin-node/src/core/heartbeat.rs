@@ -154,11 +154,16 @@ impl Node {
             charter: self.constitution.charter().number,
             charter_hash: self.constitution.hash(),
             head: self.head,
+            freezes: self.freezes_digest(),
         };
         Signed::sign(beat, &self.identity).to_bytes()
     }
 
     pub(super) fn beat(&mut self, turn: &mut Turn<'_>) {
+        // A heartbeat names the charter in force, and what it names must never be taken back.
+        if !self.charter_is_durable() {
+            return;
+        }
         if self
             .peers
             .last_beat
@@ -172,6 +177,13 @@ impl Node {
         for gateway in self.pools.gateways() {
             self.send(turn, Peer::Gateway(gateway), frame.clone());
         }
+    }
+
+    /// Beats at once: what this node says of itself has changed, and peers must not have to wait to
+    /// find it equal to theirs.
+    pub(super) fn beat_now(&mut self, turn: &mut Turn<'_>) {
+        self.peers.last_beat = None;
+        self.beat(turn);
     }
 
     /// Takes a peer's heartbeat, from its own connection only: an old one that somebody replays
@@ -210,6 +222,8 @@ impl Node {
         }
         let rebooted = known.is_some_and(|k| k.statement.boot != beat.boot);
         let behind = (beat.charter < self.constitution.number()).then_some(beat.charter);
+        let differs = beat.freezes != self.freezes_digest();
+        self.vouched_by(from, beat.charter, beat.charter_hash);
         let beat = Beat {
             statement: beat.clone(),
             bytes: bytes.to_vec(),
@@ -223,6 +237,9 @@ impl Node {
         }
         if let Some(number) = behind {
             self.send_charters_after(turn, &Peer::Node(from), number);
+        }
+        if differs {
+            self.differs(turn, from);
         }
         self.write_witness(turn, from);
     }
@@ -274,29 +291,40 @@ impl Node {
         if self.storage_failed || self.charter_forked {
             return Some(Unavailable::StorageFailed);
         }
-        // First the clock: a node without a lease goes on trading, and must not with a wrong one.
-        if self.peers.skew(now).is_some_and(|skew| skew > SKEW_MS_MAX) {
+        if !self.has_good_clock(now) {
             return Some(Unavailable::ClockSkew);
         }
-        let charter = self.constitution.hash();
-        let holders = self
-            .peers
-            .fresh(now)
-            .filter(|b| b.statement.charter_hash == charter)
-            .count();
-        let nodes = self.constitution.charter().nodes.len();
-        let needed = nodes.saturating_sub(usize::from(self.constitution.charter().threshold));
-        if holders < needed {
-            return Some(Unavailable::NoLease);
-        }
-        None
+        (!self.has_lease(now)).then_some(Unavailable::NoLease)
     }
 
-    /// As [`Self::unavailable`], for a key of this purpose. Every budget of this version is
-    /// strict, so without a lease trading goes on under them; treasury does not (design, section 6).
+    /// Whether this node's clock agrees with those of its peers, as far as it hears any.
+    pub(super) fn has_good_clock(&self, now: TimeMs) -> bool {
+        self.peers.skew(now).is_none_or(|skew| skew <= SKEW_MS_MAX)
+    }
+
+    /// Whether enough peers have lately said that they have the same charter in force and know the
+    /// same freezes: n - t of them, because without one of those nobody else can sign either.
+    pub(super) fn has_lease(&self, now: TimeMs) -> bool {
+        let (charter, freezes) = (self.constitution.hash(), self.freezes_digest());
+        let equal = |b: &&Beat| {
+            let said = &b.statement;
+            said.charter_hash == charter && said.freezes == freezes
+        };
+        let holders = self.peers.fresh(now).filter(equal).count();
+        let nodes = self.constitution.charter().nodes.len();
+        holders >= nodes.saturating_sub(usize::from(self.constitution.charter().threshold))
+    }
+
+    /// As [`Self::unavailable`], for signing with a key of this purpose. Without a lease, or with a
+    /// wrong clock, other keys than treasury ones go on with what is in the corridor, which
+    /// judgement decides (decision 0012).
     pub(super) fn unavailable_for(&self, purpose: Purpose, now: TimeMs) -> Option<Unavailable> {
         match self.unavailable(now) {
-            Some(Unavailable::NoLease) if purpose != Purpose::Treasury => None,
+            Some(Unavailable::NoLease | Unavailable::ClockSkew)
+                if purpose != Purpose::Treasury =>
+            {
+                None
+            }
             other => other,
         }
     }

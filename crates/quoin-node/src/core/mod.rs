@@ -15,17 +15,24 @@ mod ceremonies;
 mod charters;
 mod config;
 mod effect;
+mod explain;
+mod facts;
 mod finished;
+mod freezes;
 mod handover;
 mod heartbeat;
 mod job;
 mod keys;
+mod notices;
 mod pool;
+mod proposals;
 mod record;
 mod recover;
 mod requests;
 mod restored;
+mod retention;
 mod rotation;
+mod shadow;
 mod strikes;
 #[cfg(test)]
 mod tests;
@@ -37,21 +44,27 @@ pub use job::{Job, JobResult};
 pub use keys::share_label;
 pub use pool::PoolStat;
 pub use record::{
-    BootRecord, Consumed, Decision, Denied, FaultRecord, Finished, FirstSeen, KeyRecord,
-    KeyStateRecord, NodeChangedRecord, RECORD_BYTES_MAX, Record, TryRecord,
+    BootRecord, CharterApprovalRecord, Consumed, Decision, Denied, FaultRecord, Finished, FirstSeen, KeyRecord,
+    KeyStateRecord, NodeChangedRecord, NoticeRecord, ProposalRecord, RECORD_BYTES_MAX, Record, TryRecord, UnfrozenRecord,
 };
 pub use recover::{RecoverError, Recovered};
 pub use requests::{CLUSTER_ACCOUNT, key_addresses};
+pub use retention::payload_key_label;
 
 use actions::Actions;
 use backups::Backups;
 use batches::Batches;
 use ceremonies::Ceremonies;
+use facts::Feeds;
+use freezes::FreezeBook;
 use handover::Handovers;
 use heartbeat::Peers;
 use keys::KeyEntry;
+use notices::NoticeBook;
 use pool::Pools;
+use proposals::Proposals;
 use quoin_api::Frame;
+use quoin_api::frame::ProposalsFrame;
 use quoin_api::statements::Head;
 use quoin_core::{
     Boot, Certificate, CharterNumber, ClusterId, DerivationPath, GatewayId, KeyId, NodeIndex,
@@ -60,6 +73,7 @@ use quoin_core::{
 use quoin_policy::{Charter, Constitution, FactStore, FreezeSet, Ledger, Notices};
 use quoin_protocol::Roster;
 use requests::{PendingSign, RequestState};
+use retention::Retention;
 use rotation::Rotation;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -112,8 +126,13 @@ pub struct Node {
     counted: BTreeMap<(KeyId, DerivationPath, PayloadHash), TimeMs>,
     ledger: Ledger,
     freezes: FreezeSet,
+    freeze_book: FreezeBook,
     facts: FactStore,
     notices: Notices,
+    notice_book: NoticeBook,
+    proposals: Proposals,
+    feeds: Feeds,
+    retention: Retention,
     strikes: Strikes,
     waiting: BTreeMap<Ticket, Vec<Continuation>>,
     last_ticket: Ticket,
@@ -217,14 +236,22 @@ impl Node {
             return;
         }
         self.send(turn, peer.clone(), Frame::Hello(self.hello()));
+        if let Peer::Courier(_) = peer {
+            return;
+        }
         if let Peer::Node(node) = peer {
             self.peers.connected(*node);
         }
         self.send_charters_after(turn, peer, CharterNumber(0));
-        let beat = self.heartbeat(turn.now);
-        self.send(turn, peer.clone(), Frame::Heartbeat(beat));
+        if self.charter_is_durable() {
+            let beat = self.heartbeat(turn.now);
+            self.send(turn, peer.clone(), Frame::Heartbeat(beat));
+        }
         if let Peer::Node(node) = peer {
+            self.greet_with_proposals(turn, *node);
+            self.greet_with_facts(turn, *node);
             self.hand_on_changes(turn, *node);
+            self.greet_with_notices(turn, *node);
             self.greet_with_keys(turn, *node);
         }
     }
@@ -236,13 +263,14 @@ impl Node {
                 self.drop_batches_with(turn, *node);
             }
             Peer::Gateway(gateway) => self.pools.gateway_gone(gateway),
+            Peer::Courier(_) => {}
         }
     }
 
     fn on_frame(&mut self, turn: &mut Turn<'_>, peer: Peer, frame: Frame) {
         // Who is not in the charter in force, here or there, takes part in nothing; a charter holds
         // whoever carries it.
-        if !matches!(frame, Frame::Charter(_)) && !self.deals_with(&peer) {
+        if !matches!(frame, Frame::Charter(_) | Frame::Adopted(_)) && !self.deals_with(&peer) {
             return;
         }
         if let Peer::Gateway(gateway) = &peer
@@ -250,9 +278,30 @@ impl Node {
         {
             return;
         }
+        if let Peer::Courier(_) = &peer
+            && !courier_may(&frame)
+        {
+            return;
+        }
         match (&peer, frame) {
             (_, Frame::Hello(hello)) => self.on_hello(&peer, &hello),
             (_, Frame::Charter(bytes)) => self.on_charter(turn, &peer, &bytes),
+            (Peer::Node(from), Frame::Adopted(bytes)) => self.on_adopted(turn, *from, &bytes),
+            (_, Frame::CharterApproval(approval)) => {
+                self.on_charter_approval(turn, &peer, &approval);
+            }
+            (_, Frame::ProposalsRequest) => {
+                let proposals = self.list_proposals();
+                let frame = Frame::Proposals(ProposalsFrame { proposals });
+                self.send_after_all(turn, peer, frame);
+            }
+            (_, Frame::Freeze(bytes)) => self.on_freeze(turn, &peer, &bytes),
+            (_, Frame::Veto(bytes)) => self.on_veto(turn, &peer, &bytes),
+            (_, Frame::Receipt(bytes)) => self.on_receipt(turn, &peer, &bytes),
+            (Peer::Node(from), Frame::Freezes(freezes)) => self.on_freezes(turn, *from, freezes),
+            (_, Frame::FreezesRequest) => self.on_freezes_request(turn, peer),
+            (_, Frame::Facts(bytes)) => self.on_facts(turn, &peer, &bytes),
+            (_, Frame::ExplainRequest(request)) => self.on_explain(turn, peer, &request),
             (_, Frame::Heartbeat(bytes)) => self.on_heartbeat(turn, &peer, &bytes),
             (_, Frame::Tombstone(bytes)) => self.on_tombstone(turn, &bytes),
             (Peer::Node(from), Frame::Session(session)) => self.on_session(turn, *from, session),
@@ -298,6 +347,8 @@ impl Node {
     }
 
     fn on_tick(&mut self, turn: &mut Turn<'_>) {
+        // Also of a node that the charter in force does not name: the next one may.
+        self.reconsider_charters(turn);
         if !self.is_member() {
             return;
         }
@@ -316,6 +367,8 @@ impl Node {
             self.pools.expire(turn.now);
             self.forget_lapsed(turn.now);
             self.actions.sweep(turn.now);
+            self.forget_notices(turn.now);
+            self.retain(turn);
         }
     }
 
@@ -410,8 +463,35 @@ impl Node {
         }
     }
 
+    /// Sends a frame to every node and gateway but the one that it came from.
+    fn flood_all(&self, turn: &mut Turn<'_>, from: &Peer, frame: &Frame) {
+        self.flood(turn, from, frame);
+        let gateways = self.pools.gateways().into_iter().map(Peer::Gateway);
+        for gateway in gateways.filter(|gateway| gateway != from) {
+            self.send(turn, gateway, frame.clone());
+        }
+    }
+
     fn next_job(&mut self) -> JobId {
         self.last_job = JobId(self.last_job.0.saturating_add(1));
         self.last_job
     }
+}
+
+/// Whether a frame is one that anybody may bring: a statement that carries its own signatures, or a
+/// question about what is no secret.
+#[must_use]
+pub const fn courier_may(frame: &Frame) -> bool {
+    matches!(
+        frame,
+        Frame::Freeze(_)
+            | Frame::Veto(_)
+            | Frame::Receipt(_)
+            | Frame::Facts(_)
+            | Frame::Charter(_)
+            | Frame::CharterApproval(_)
+            | Frame::CharterRequest
+            | Frame::FreezesRequest
+            | Frame::ProposalsRequest
+    )
 }

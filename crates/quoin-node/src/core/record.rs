@@ -6,7 +6,7 @@ use quoin_api::frame::Opaque;
 use quoin_core::cbor::{self, CborError};
 use quoin_core::payload::NodeChange;
 use quoin_core::{
-    Boot, CharterHash, Generation, KeyId, KeyState, NodeIndex, PayloadHash, PresignatureId,
+    Boot, FreezeId, CharterHash, Generation, KeyId, KeyState, NodeIndex, PayloadHash, PresignatureId, PrincipalId,
     RequestBinding, RequestId, RuleId, ShareEpoch, SignerSet, TimeMs,
 };
 use quoin_protocol::{Binding, Fault};
@@ -126,16 +126,56 @@ pub enum Record {
     /// nothing until the key's next epoch.
     #[n(34)]
     KeyRestored(#[n(0)] KeyRecord),
+    /// A proposed charter, or one that has more signatures than before. Delays count from the first
+    /// of these.
+    #[n(50)]
+    Proposal(#[n(0)] ProposalRecord),
+    /// An approval of a proposed charter.
+    #[n(51)]
+    CharterApproval(#[n(0)] CharterApprovalRecord),
+    /// The highest number of a feed's statements so far, or a little less.
+    #[n(52)]
+    FactSeen {
+        /// The feed.
+        #[n(0)]
+        feed: PrincipalId,
+        /// The number.
+        #[n(1)]
+        seq: u64,
+    },
+    /// A proposed charter made room for another one.
+    #[n(53)]
+    ProposalDropped(#[n(0)] CharterHash),
+    /// The keys of the payloads of all days before this one are erased, in the same write.
+    #[n(70)]
+    PayloadsErased {
+        /// The first day that can still be read, counted from 1970.
+        #[n(0)]
+        before: u32,
+    },
     /// A node was pardoned or readmitted.
     #[n(26)]
     NodeChanged(#[n(0)] NodeChangedRecord),
+    /// A freeze (`Signed<Freeze>`), which holds until it is lifted.
+    #[n(40)]
+    Freeze(#[n(0)] Opaque),
+    /// Freezes were lifted.
+    #[n(41)]
+    Unfrozen(#[n(0)] UnfrozenRecord),
+    /// A veto (`Signed<Veto>`).
+    #[n(42)]
+    Veto(#[n(0)] NoticeRecord),
+    /// A watcher's receipt (`Signed<Receipt>`). Delays count from the time that is said here.
+    #[n(43)]
+    Receipt(#[n(0)] NoticeRecord),
     /// What this node says for ever to the request of a change.
     #[n(27)]
     ChangeStated {
         /// The request.
         #[n(0)]
         request: RequestId,
-        /// The statement (`Signed<KeyStatement>` or `Signed<NodeStatement>`).
+        /// The statement (`Signed<KeyStatement>`, `Signed<NodeStatement>` or
+        /// `Signed<UnfreezeStatement>`).
         #[n(1)]
         statement: Opaque,
     },
@@ -203,6 +243,9 @@ pub struct Decision {
     /// ever opened with it.
     #[n(9)]
     pub binding: Option<Binding>,
+    /// What was believed of the world (`quoin_policy::FactView` as JSON); `None` when nothing was.
+    #[n(10)]
+    pub facts: Option<Opaque>,
 }
 
 /// One more presignature consumed for a request that was decided before.
@@ -321,6 +364,28 @@ pub struct KeyStateRecord {
     pub at: TimeMs,
 }
 
+/// A proposed charter.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ProposalRecord {
+    /// The charter with the governors' signatures so far (`Certificate<Charter>`).
+    #[n(0)]
+    pub certificate: Opaque,
+    /// When this node saw the charter first.
+    #[n(1)]
+    pub first_seen: TimeMs,
+}
+
+/// An approval of a proposed charter.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct CharterApprovalRecord {
+    /// The charter.
+    #[n(0)]
+    pub charter: CharterHash,
+    /// The approval (`Signed<Approval>`).
+    #[n(1)]
+    pub approval: Opaque,
+}
+
 /// A pardon or a readmission.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct NodeChangedRecord {
@@ -336,6 +401,34 @@ pub struct NodeChangedRecord {
     /// When.
     #[n(3)]
     pub at: TimeMs,
+}
+
+/// Freezes that have ended.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct UnfrozenRecord {
+    /// Their ids, which never hold again.
+    #[n(0)]
+    pub lifts: Vec<FreezeId>,
+    /// Whose freezes count no longer, for ever.
+    #[n(1)]
+    pub suspends: Vec<PrincipalId>,
+    /// The request that was permitted; `None` when this node followed enough others.
+    #[n(2)]
+    pub request: Option<RequestId>,
+    /// When.
+    #[n(3)]
+    pub at: TimeMs,
+}
+
+/// A veto or a receipt.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct NoticeRecord {
+    /// The statement.
+    #[n(0)]
+    pub statement: Opaque,
+    /// When this node saw it first.
+    #[n(1)]
+    pub seen: TimeMs,
 }
 
 impl Record {

@@ -8,13 +8,18 @@ use super::backups::Backups;
 use super::batches::Batches;
 use super::ceremonies::Ceremonies;
 use super::charters::{own_index, roster_of};
+use super::facts::Feeds;
 use super::finished;
+use super::freezes::FreezeBook;
 use super::handover::Handovers;
 use super::heartbeat::Peers;
 use super::keys::{Epoch, KeyEntry, Pending, share_label};
+use super::notices::NoticeBook;
 use super::pool::Pools;
+use super::proposals::Proposals;
 use super::record::{BootRecord, Decision, Finished, KeyRecord};
 use super::requests::RequestState;
+use super::retention::Retention;
 use super::rotation::Rotation;
 use super::strikes::Strikes;
 use super::{Alarm, Effect, JobId, Node, NodeConfig, Record, Ticket};
@@ -120,8 +125,13 @@ impl Node {
             roster,
             ledger: Ledger::new(),
             freezes: FreezeSet::default(),
+            freeze_book: FreezeBook::default(),
             facts: FactStore::default(),
             notices: Notices::default(),
+            notice_book: NoticeBook::default(),
+            proposals: Proposals::default(),
+            feeds: Feeds::default(),
+            retention: Retention::default(),
             constitution,
             peers: Peers::default(),
             keys: BTreeMap::new(),
@@ -144,6 +154,7 @@ impl Node {
             storage_failed: false,
             charter_forked: false,
         };
+        node.freeze_book.learn(node.constitution.charter());
         node.replay_all(from.records, &from.shares)?;
         node.strikes.settle_open_tries();
         node.restore_prepared();
@@ -174,6 +185,7 @@ impl Node {
         let mut stored = BTreeSet::new();
         for (place, (at, record)) in records.into_iter().enumerate() {
             self.last_time = self.last_time.max(at);
+            self.retention.saw(at);
             if let Record::KeyPending(key) | Record::KeyRestored(key) = &record {
                 let public = cbor::decode::<KeyPublic>(&key.public.0, KeyPublic::BYTES_MAX);
                 let hash = public.map(|p| p.shares_hash()).unwrap_or_default();
@@ -283,8 +295,22 @@ impl Node {
             Record::Abandoned(bytes) => {
                 self.restore_abandoned(bytes.0).ok_or(bad("abandonment"))?;
             }
+            Record::Proposal(record) => {
+                self.replay_proposal(&record).ok_or(bad("proposal"))?;
+            }
+            Record::CharterApproval(record) => {
+                self.replay_charter_approval(&record)
+                    .ok_or(bad("approval"))?;
+            }
+            Record::ProposalDropped(hash) => self.replay_dropped(&hash),
+            Record::FactSeen { feed, seq } => self.feeds.restore(feed, seq),
             Record::KeyState(record) => self.replay_key_state(&record),
+            Record::PayloadsErased { before } => self.retention.erased(before),
             Record::NodeChanged(record) => self.replay_node_change(&record),
+            Record::Freeze(bytes) => self.replay_freeze(bytes.0).ok_or(bad("freeze"))?,
+            Record::Unfrozen(record) => self.replay_unfrozen(&record),
+            Record::Veto(record) => self.replay_veto(record).ok_or(bad("veto"))?,
+            Record::Receipt(record) => self.replay_receipt(record).ok_or(bad("receipt"))?,
             Record::ChangeStated { request, statement } => {
                 self.replay_statement(request, statement.0);
             }
@@ -307,10 +333,12 @@ impl Node {
     fn replay_decision(&mut self, decision: &Decision) -> Option<()> {
         self.ledger
             .restore(&read_reservation(&decision.reservation.0)?);
-        let payload = Self::read_payload(&decision.payload.0)?;
+        // A payload that can no longer be read is none of those that this replays: they are kept in
+        // clear, and what may have been signed stays spent.
+        let payload = Self::read_payload(&decision.payload.0);
         let state = self.rebind(&decision.stamp.0)?;
         state.decided = true;
-        state.answered = !matches!(payload, Payload::CreateKey(_));
+        state.answered = !matches!(payload, Some(Payload::CreateKey(_)));
         let not_after = state.not_after;
         self.replay_permit(decision, not_after);
         Some(())

@@ -6,6 +6,7 @@
 
 use super::ceremonies::key_id;
 use super::config::OUTCOME_MS;
+use super::freezes::Grounds;
 use super::handover::birth_failed;
 use super::keys::KeyEntry;
 use super::record::{Consumed, Decision, Denied, FirstSeen};
@@ -24,7 +25,7 @@ use quoin_core::{
     NodeIndex, Payload, PresignatureId, Purpose, Rejection, RequestBinding, RequestId, RuleId,
     Scheme, Signed, SignerSet, Stamp, TimeMs,
 };
-use quoin_policy::{Approval, Conditions, Judgement, KeyFacts, SetStanding, Warrant};
+use quoin_policy::{Approval, Conditions, DenialReason, Judgement, KeyFacts, SetStanding, Warrant};
 use quoin_protocol::Binding;
 use quoin_protocol::combine::{KeyPublic, derive};
 use quoin_protocol::presign::Presignature;
@@ -60,9 +61,15 @@ pub(super) struct PendingSign {
     key: KeyId,
     /// Of a treasury key: to what the presignature is bound.
     binding: Option<Binding>,
+    /// What held when it was judged.
+    grounds: Grounds,
 }
 
 impl PendingSign {
+    pub(super) const fn grounds(&self) -> Grounds {
+        self.grounds
+    }
+
     pub(super) fn into_parts(self) -> (To, RequestId, Warrant, Option<Presignature>) {
         let request_id = self.warrant.request_id();
         let to = To(self.peer, self.attempt);
@@ -224,6 +231,10 @@ impl Node {
                 let wish = wish.clone();
                 self.consider_key_change(turn, peer, frame, admitted, &wish)
             }
+            (Payload::Unfreeze(wish), _) => {
+                let wish = wish.clone();
+                self.consider_unfreeze(turn, peer, frame, &admitted, wish)
+            }
             (Payload::ChangeNode(wish), _) => {
                 let wish = *wish;
                 self.consider_node_change(turn, peer, frame, admitted, wish)
@@ -314,7 +325,9 @@ impl Node {
         let binding = self.binding_to_record(&warrant, presignature.as_ref(), facts.id)?;
         let record = self.decision(frame, &stamp, &warrant, hint);
         let ticket = self.persist(turn, record.bound_to(binding.clone()));
+        let grounds = self.grounds(&warrant);
         let pending = PendingSign {
+            grounds,
             peer: peer.clone(),
             attempt: frame.attempt,
             warrant,
@@ -424,11 +437,17 @@ impl Node {
                 freezes: &self.freezes,
                 facts: &self.facts,
                 notices: &self.notices,
-                lease: true,
-                clock: true,
+                lease: self.has_lease(turn.now),
+                clock: self.has_good_clock(turn.now),
                 set: SetStanding::Moving,
             },
         };
+        super::shadow::observe(
+            &mut self.proposals,
+            &self.constitution,
+            &request,
+            self.waiting.len(),
+        );
         match self.constitution.judge(request, &mut self.ledger) {
             Judgement::Permitted(warrant) => Ok(warrant),
             Judgement::Pending(pending) => {
@@ -438,6 +457,13 @@ impl Node {
                     rules: pending.rules,
                     unmet: pending.unmet.iter().map(ToString::to_string).collect(),
                 }))
+            }
+            // Not for good: with a lease and a right clock the same request may be permitted.
+            Judgement::Denied(denial)
+                if denial.reason == DenialReason::CorridorOnly
+                    && let Some(why) = self.unavailable(turn.now) =>
+            {
+                Err(Reply::Unavailable(why))
             }
             Judgement::Denied(denial) => Err(self.deny(turn, frame, stamp, denial)),
         }
@@ -538,6 +564,7 @@ impl Node {
             presignature,
             set,
             binding: None,
+            facts: self.facts_of(warrant),
         }))
     }
 
@@ -553,6 +580,11 @@ impl Node {
         if let Some(why) = self.keys.get(&key).and_then(KeyEntry::not_in_use) {
             let (to, request_id, ..) = pending.into_parts();
             return self.reply_to(turn, to, request_id, Reply::Unavailable(why));
+        }
+        if self.is_overtaken(&pending.warrant, key, pending.grounds) {
+            let (to, request_id, ..) = pending.into_parts();
+            let gone = Reply::Unavailable(Unavailable::PresignatureGone);
+            return self.reply_to(turn, to, request_id, gone);
         }
         if let Some(binding) = pending.binding.clone() {
             return self.open(turn, pending, &binding, &share);

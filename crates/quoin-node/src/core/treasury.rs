@@ -11,6 +11,7 @@
 //! burns it, and so does a charter that comes into force in between. Source: construction, sections
 //! 10.5 and 21.3; design, section 6.
 
+use super::freezes::Grounds;
 use super::keys::KeyEntry;
 use super::requests::{PendingSign, To};
 use super::{Node, Peer, Turn};
@@ -41,6 +42,8 @@ struct Entry {
     /// The opening (`Signed<Opening>`), to be sent again byte for byte.
     opening: Vec<u8>,
     since: TimeMs,
+    /// What held when the request was judged.
+    grounds: Grounds,
 }
 
 impl Entry {
@@ -140,6 +143,7 @@ impl Node {
         recorded: &Binding,
         share: &KeyShare,
     ) {
+        let grounds = pending.grounds();
         let (to, request_id, warrant, presignature) = pending.into_parts();
         let gone = Reply::Unavailable(Unavailable::PresignatureGone);
         let Some(presignature) = presignature else {
@@ -156,6 +160,7 @@ impl Node {
             request_id,
             opening: opening.clone(),
             since: turn.now,
+            grounds,
         });
         self.reply_to(turn, to, request_id, Reply::Opening(opening));
     }
@@ -180,9 +185,12 @@ impl Node {
         let gone = || Reply::Unavailable(Unavailable::PresignatureGone);
         let bound = &self.pools.bound;
         let entry = bound.fresh(&frame.presignature, frame.request_id, turn.now);
-        // What was permitted under the charter before is not answered under this one.
+        // What a charter, a freeze or a veto has overtaken is not answered.
         let charter = self.constitution.hash();
-        let entry = entry.filter(|e| e.bound.warrant().charter() == charter);
+        let entry = entry.filter(|e| {
+            let key = e.bound.binding().key;
+            !self.is_overtaken(e.bound.warrant(), key, e.grounds)
+        });
         let binding = entry.ok_or_else(gone)?.bound.binding().clone();
         let share = self.share_to_finish(&binding, turn.now)?;
         let openings = self.read_openings(&binding, &share, &frame.openings)?;

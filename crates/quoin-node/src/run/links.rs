@@ -7,9 +7,9 @@
 
 use super::folder::{NODE_FILE, NodeFile, read_node_file};
 use super::{RunError, io};
-use crate::core::{Node, Peer};
+use crate::core::{Node, Peer, courier_may};
 use quoin_api::Frame;
-use quoin_api::frame::Priority;
+use quoin_api::frame::{FrameError, Priority};
 use quoin_core::{GatewayId, NodeIndex};
 use quoin_link::{Endpoint, Inbound, Limits, LinkError, PeerId, Pins, SpkiHash, TlsIdentity};
 use quoin_policy::Charter;
@@ -25,6 +25,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How long links stay as they are after a charter has come into force, so that those who leave
 /// hear of it. The core deals with them no more from the first moment.
 const FOLLOW_AFTER: Duration = Duration::from_millis(500);
+
+/// How many couriers there are at a time: people with something urgent, and watchers.
+const COURIERS_MAX: usize = 16;
 
 /// The links of a running node.
 pub(super) struct Links {
@@ -67,7 +70,10 @@ impl Links {
             identity,
             addresses: addresses(&pins, &file.peers),
             pins: pins.clone(),
-            limits: Limits::default(),
+            limits: Limits {
+                couriers_max: COURIERS_MAX,
+                ..Limits::default()
+            },
             jitter_seed,
         };
         let (endpoint, inbound) = Endpoint::start(config, Some(listener))?;
@@ -177,10 +183,37 @@ impl Links {
         let to = match peer {
             Peer::Node(node) => PeerId::Node(*node),
             Peer::Gateway(gateway) => PeerId::Gateway(gateway.to_string()),
+            Peer::Courier(number) => PeerId::Courier(*number),
         };
         let sent = self.endpoint.send(&to, priority, frame.to_bytes());
         if sent != quoin_link::Sent::Queued {
             tracing::debug!(?peer, ?sent, "frame not sent");
+        }
+    }
+
+    /// Whether a peer may send the frame at all. A courier that sends anything but what everybody may
+    /// bring is cut off; what it sent never reaches the core.
+    pub(super) fn may_send(&self, from: &PeerId, frame: &Frame) -> bool {
+        let PeerId::Courier(number) = from else {
+            return true;
+        };
+        let may = courier_may(frame);
+        if !may {
+            tracing::debug!(%from, "a courier sent what it may not");
+            self.endpoint.close_courier(*number);
+        }
+        may
+    }
+
+    /// Drops a frame that cannot be read, and with it a courier that sent it. Anybody can be one, so
+    /// that is no warning.
+    pub(super) fn malformed(&self, from: &PeerId, error: &FrameError) {
+        match from {
+            PeerId::Courier(number) => {
+                tracing::debug!(%from, %error, "malformed frame of a courier");
+                self.endpoint.close_courier(*number);
+            }
+            from => tracing::warn!(%from, %error, "malformed frame dropped"),
         }
     }
 
@@ -222,5 +255,6 @@ pub(super) fn peer_of(id: &PeerId) -> Option<Peer> {
     match id {
         PeerId::Node(node) => Some(Peer::Node(*node)),
         PeerId::Gateway(name) => name.parse::<GatewayId>().ok().map(Peer::Gateway),
+        PeerId::Courier(number) => Some(Peer::Courier(*number)),
     }
 }

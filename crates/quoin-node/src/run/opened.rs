@@ -2,13 +2,14 @@
 //! on the folder of a stopped node.
 
 use super::RunError;
+use super::veil::{PREFIX, Veil};
 use super::folder::{
     CHARTERS_FILE, JOURNAL_FILE, NodeFile, open_identity, open_sealer, read_charters, read_genesis,
     read_node_file, secret_32,
 };
 use crate::core::{NodeConfig, Record, RecoverError, Recovered};
 use crate::seal::Sealer;
-use crate::store::SqliteStore;
+use crate::store::{Recovered as Stored, SqliteStore};
 use quoin_api::statements::Head;
 use quoin_core::{Certificate, ClusterId, Lane, SecretBytes, SigningIdentity, TimeMs};
 use quoin_policy::Charter;
@@ -32,6 +33,8 @@ pub(crate) struct Opened {
     pub(crate) records: Vec<(TimeMs, Record)>,
     /// The sealed shares, opened, by label.
     pub(crate) shares: BTreeMap<String, SecretBytes<32>>,
+    /// The keys of the payloads that can still be read.
+    pub(crate) veil: Veil,
     head: Head,
 }
 
@@ -51,17 +54,12 @@ impl Opened {
             let secret = sealer.open(label, cluster.as_bytes(), sealed)?;
             shares.insert(label.clone(), secret_32(label, &secret)?);
         }
-        let mut records = Vec::new();
-        for (place, recorded) in opened.records.enumerate() {
-            let recorded = recorded?;
-            let record = Record::from_bytes(&recorded.body)
-                .map_err(|_| RecoverError::Record(place, "not a record of this version"))?;
-            records.push((recorded.at, record));
-        }
         let head = Head {
             seq: opened.head.seq,
             hash: opened.head.hash,
         };
+        let veil = open_veil(&opened, sealer.as_ref(), cluster)?;
+        let records = read_records(opened, &veil)?;
         Ok(Self {
             file,
             sealer,
@@ -72,6 +70,7 @@ impl Opened {
             charters,
             records,
             shares,
+            veil,
             head,
         })
     }
@@ -89,4 +88,47 @@ impl Opened {
             shares: std::mem::take(&mut self.shares),
         }
     }
+}
+
+/// The keys of the days whose payloads can still be read.
+fn open_veil(
+    stored: &Stored,
+    sealer: &dyn Sealer,
+    cluster: ClusterId,
+) -> Result<Veil, RunError> {
+    let mut veil = Veil::default();
+    let state = stored.state.iter();
+    for (label, sealed) in state.filter(|(name, _)| name.starts_with(PREFIX)) {
+        let key = sealer.open(label, cluster.as_bytes(), sealed)?;
+        veil.admit(label, secret_32(label, &key)?);
+    }
+    Ok(veil)
+}
+
+/// All records, each checked, with what can still be read of their payloads.
+fn read_records(stored: Stored, veil: &Veil) -> Result<Vec<(TimeMs, Record)>, RunError> {
+    let mut records = Vec::new();
+    for (place, recorded) in stored.records.enumerate() {
+        let recorded = recorded?;
+        let mut record = Record::from_bytes(&recorded.body)
+            .map_err(|_| RecoverError::Record(place, "not a record of this version"))?;
+        veil.uncover(&mut record);
+        records.push((recorded.at, record));
+    }
+    Ok(records)
+}
+
+/// The journal of a node's folder with the payloads that can still be read, oldest first. The node
+/// may be running: nothing is written and nothing is locked.
+///
+/// # Errors
+/// When the folder is not a node's, its journal is broken, or its master key is another one.
+pub fn recorded(dir: &Path) -> Result<Vec<(TimeMs, Record)>, RunError> {
+    let file = read_node_file(dir)?;
+    let sealer = open_sealer(dir, Some(&file))?;
+    let cluster = read_genesis(&dir.join(&file.genesis))?;
+    let cluster = cluster.unverified().cluster_id();
+    let stored = crate::store::read(&dir.join(JOURNAL_FILE), LANE)?;
+    let veil = open_veil(&stored, sealer.as_ref(), cluster)?;
+    read_records(stored, &veil)
 }

@@ -3,6 +3,7 @@
 use super::RunError;
 use super::links::{self, Links};
 use super::pools::PoolLog;
+use super::veil::Veil;
 use super::worker::{Clock, Jobs, worker};
 use crate::backup;
 use crate::core::{Alarm, Effect, Event, JobId, JobResult, Node, Record, Ticket};
@@ -32,6 +33,7 @@ pub(super) struct Shell {
     node: Node,
     sealer: Box<dyn Sealer>,
     store: SqliteStore,
+    veil: Veil,
     aad: Vec<u8>,
     clock: Clock,
     links: Option<Links>,
@@ -55,7 +57,7 @@ impl Shell {
     pub(super) fn new(
         node: Node,
         sealer: Box<dyn Sealer>,
-        store: SqliteStore,
+        (store, veil): (SqliteStore, Veil),
         aad: &[u8],
         backups: PathBuf,
     ) -> Self {
@@ -66,6 +68,7 @@ impl Shell {
             node,
             sealer,
             store,
+            veil,
             aad: aad.to_vec(),
             clock: Clock::new(),
             links: None,
@@ -175,8 +178,17 @@ impl Shell {
             quoin_link::Event::Connected => self.feed(Event::Connected(peer)),
             quoin_link::Event::Disconnected => self.feed(Event::Disconnected(peer)),
             quoin_link::Event::Frame(bytes) => match Frame::from_bytes(&bytes) {
-                Ok(frame) => self.feed(Event::Frame(peer, frame)),
-                Err(error) => tracing::warn!(?peer, %error, "malformed frame dropped"),
+                Ok(frame) => {
+                    let links = self.links.as_ref();
+                    if links.is_some_and(|l| l.may_send(&inbound.from, &frame)) {
+                        self.feed(Event::Frame(peer, frame));
+                    }
+                }
+                Err(error) => {
+                    if let Some(links) = &self.links {
+                        links.malformed(&inbound.from, &error);
+                    }
+                }
             },
         }
     }
@@ -204,6 +216,7 @@ impl Shell {
                     }
                 },
                 Effect::Erase(ticket, record, labels) => {
+                    labels.iter().for_each(|label| self.veil.forget(label));
                     let write = NewRecord::new(self.node.time(), record.to_bytes());
                     writes.push(labels.into_iter().fold(write, NewRecord::erase));
                     last = Some(ticket);
@@ -276,8 +289,8 @@ impl Shell {
 
     /// A record as the store takes it: with its secrets sealed, and what it uses up.
     fn to_write(
-        &self,
-        record: Record,
+        &mut self,
+        mut record: Record,
         secrets: Vec<(String, SecretBytes<32>)>,
     ) -> Result<NewRecord, SealError> {
         let used = match &record {
@@ -285,7 +298,13 @@ impl Shell {
             Record::Consumed(consumed) => consumed.presignature,
             _ => None,
         };
-        let mut write = NewRecord::new(self.node.time(), record.to_bytes());
+        let at = self.node.time();
+        let sealer = self.sealer.as_ref();
+        let day_key = self.veil.cover(at, &mut record, sealer, &self.aad)?;
+        let mut write = NewRecord::new(at, record.to_bytes());
+        if let Some((label, sealed)) = day_key {
+            write = write.put(label, sealed);
+        }
         for (label, secret) in secrets {
             let sealed = self.sealer.seal(&label, &self.aad, secret.expose())?;
             write = write.put(label, sealed);

@@ -19,7 +19,7 @@ mod walk;
 mod writer;
 
 pub use journal::{Broken, Fault, Head, JournalRecord, Witness};
-pub use sqlite::{Options, Recovered, SqliteStore};
+pub use sqlite::{Options, Recovered, SqliteStore, read};
 pub use verify::{JournalReport, LaneReport, verify};
 pub use walk::Records;
 

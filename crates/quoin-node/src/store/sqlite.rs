@@ -114,6 +114,20 @@ impl SqliteStore {
     }
 }
 
+/// What is stored at `path`, read beside the node that may be writing it.
+///
+/// # Errors
+/// When the file cannot be read, or its end does not fit its head.
+pub fn read(path: &Path, lane: Lane) -> Result<Recovered, StoreError> {
+    let reader = open_reader(path)?;
+    let head = stored_head(&reader, lane)?;
+    Ok(Recovered {
+        head,
+        state: all_state(&reader)?,
+        records: Records::new(reader, lane, Head::EMPTY, head),
+    })
+}
+
 impl Store for SqliteStore {
     fn lane(&self) -> Lane {
         self.lane

@@ -1,8 +1,17 @@
 //! Approvals and delays: what a permit demands first.
 
 use crate::fixtures::*;
-use crate::{Approval, ApprovalFault, Constitution, DenialReason, Ledger, Unmet, intent_hash};
-use quoin_core::{ClusterId, CustodyMethod, IntentHash, Payload, Purpose, RequestId, Signed};
+use crate::{
+    Approval, ApprovalFault, CharterError, Constitution, DenialReason, Ledger, Subject, Unmet,
+    Veto, intent_hash,
+};
+use quoin_core::cbor::Version;
+use quoin_core::statement::Endorsement;
+use quoin_core::webauthn::base64url;
+use quoin_core::{
+    Assertion, AssertionFault, ClusterId, CustodyMethod, IntentHash, P256Identity, Passkey,
+    Payload, PublicCredential, Purpose, RequestId, SecretBytes, Signed,
+};
 
 const TWO: &str = r#"
 @id("big") @approvals("2 of treasury")
@@ -210,6 +219,10 @@ fn the_intent_hash_follows_every_term_but_the_slot() {
         ),
         ("lapse", hash(&tx, |a| a.stamp.not_after = NOW)),
         (
+            "cluster",
+            hash(&tx, |a| a.stamp.cluster = ClusterId([1; 32])),
+        ),
+        (
             "custody",
             hash(&tx, |a| a.stamp.custody = CustodyMethod::Local),
         ),
@@ -249,4 +262,283 @@ fn the_intent_hash_of_a_text_follows_its_bytes() {
         intent_hash(&ask.decoded(), &ask.stamp, &[])
     };
     assert_ne!(hash(b"yes"), hash(b"no!"));
+}
+
+#[test]
+fn whoever_asks_counts_where_every_rule_says_so() {
+    let counts = TWO.replace("@id(\"big\")", "@id(\"big\") @initiator(\"counts\")");
+    let given = |policies: &str| {
+        let mut charter = charter(policies);
+        charter.principals[0]
+            .roles
+            .push("treasury".parse().unwrap());
+        let constitution = charter.check().unwrap();
+        let mut ask = ask(&constitution);
+        ask.approve(&constitution, "bot");
+        match &ask.pending(&constitution).unmet[..] {
+            [Unmet::Approvals { given, .. }] => given.len(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(given(TWO), 0);
+    assert_eq!(given(&counts), 1);
+    let strict = TWO.replace("big", "strict");
+    assert_eq!(given(&format!("{counts}{strict}")), 0);
+}
+
+const RP_ID: &str = "desk.example";
+
+fn p256(seed: u8) -> P256Identity {
+    P256Identity::from_scalar(&SecretBytes::take(&mut [seed; 32])).unwrap()
+}
+
+fn passkey(seed: u8, rp_id: &str) -> Passkey {
+    let PublicCredential::P256(key) = p256(seed).public() else {
+        panic!("a P-256 key");
+    };
+    Passkey::new(key, rp_id.parse().unwrap()).unwrap()
+}
+
+/// What an authenticator with the key of `seed` says on the page of `rp_id`.
+fn assertion(seed: u8, rp_id: &str, challenge: &[u8; 32]) -> Assertion {
+    let challenge = base64url(challenge);
+    let client = format!(
+        r#"{{"type":"webauthn.get","challenge":"{challenge}","origin":"https://{rp_id}"}}"#
+    );
+    let mut data = sha256(rp_id.as_bytes()).to_vec();
+    data.extend([5, 0, 0, 0, 0]);
+    let mut message = data.clone();
+    message.extend(sha256(client.as_bytes()));
+    Assertion::new(data, client.into_bytes(), p256(seed).sign(&message)).unwrap()
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    use sha2::Digest;
+    sha2::Sha256::digest(bytes).into()
+}
+
+/// `ann` with a passkey beside her key, `cid` with a P-256 key alone.
+fn three_kinds() -> Constitution {
+    let mut charter = charter(TWO);
+    let of_ann = PublicCredential::Passkey(passkey(31, RP_ID));
+    charter.principals[1].credentials.push(of_ann);
+    charter.principals[3].credentials = vec![p256(32).public()];
+    charter.check().unwrap()
+}
+
+/// An approval as `ann`'s screen makes it, for her passkey.
+fn to_assert(ask: &Ask, constitution: &Constitution, principal: &str) -> Approval {
+    let intent_hash = ask.pending(constitution).intent_hash;
+    Approval {
+        not_after: ask.stamp.not_after,
+        ..ask.approval(constitution, principal, intent_hash)
+    }
+}
+
+fn asserted(approval: Approval, assertion: Assertion) -> Signed<Approval> {
+    let signed = Signed::asserted(approval, &passkey(31, RP_ID), assertion);
+    Signed::from_bytes(&signed.to_bytes()).unwrap()
+}
+
+#[test]
+fn ed25519_p256_and_passkeys_all_approve() {
+    let constitution = three_kinds();
+    let mut base = ask(&constitution);
+    let plain = to_assert(&base, &constitution, "ben");
+    let of_ben = Signed::sign(plain, &identity(23));
+    let plain = to_assert(&base, &constitution, "cid");
+    let of_cid = Signed::sign(plain, &p256(32));
+    let approval = to_assert(&base, &constitution, "ann");
+    let of_ann = asserted(
+        approval.clone(),
+        assertion(31, RP_ID, &approval.intent_hash.0),
+    );
+    for pair in [[&of_ann, &of_ben], [&of_ann, &of_cid], [&of_ben, &of_cid]] {
+        base.approvals = pair.map(Clone::clone).to_vec();
+        base.permitted(&constitution, &mut Ledger::new());
+    }
+}
+
+#[test]
+fn a_person_with_a_key_and_a_passkey_is_one_person() {
+    let constitution = three_kinds();
+    let mut ask = ask(&constitution);
+    ask.approve(&constitution, "ann");
+    let approval = to_assert(&ask, &constitution, "ann");
+    let by_passkey = assertion(31, RP_ID, &approval.intent_hash.0);
+    ask.approvals.push(asserted(approval, by_passkey));
+    let pending = ask.pending(&constitution);
+    assert!(pending.ignored.is_empty(), "both are good");
+    assert!(matches!(&pending.unmet[..], [Unmet::Approvals { given, .. }] if given.len() == 1));
+}
+
+#[test]
+fn the_challenge_is_the_intent_hash_itself() {
+    let constitution = three_kinds();
+    let approval = to_assert(&ask(&constitution), &constitution, "ann");
+    let challenge = Signed::challenge(&approval, &passkey(31, RP_ID));
+    assert_eq!(challenge, approval.intent_hash.0);
+}
+
+/// The fault of an approval changed in one place, with an assertion made by `assert`.
+fn passkey_fault(
+    change: impl FnOnce(&mut Approval),
+    assert: impl FnOnce(&Approval) -> Assertion,
+) -> ApprovalFault {
+    let constitution = three_kinds();
+    let mut ask = ask(&constitution);
+    let mut approval = to_assert(&ask, &constitution, "ann");
+    change(&mut approval);
+    let assertion = assert(&approval);
+    ask.approvals = vec![asserted(approval, assertion)];
+    let pending = ask.pending(&constitution);
+    assert!(matches!(&pending.unmet[..], [Unmet::Approvals { given, .. }] if given.is_empty()));
+    pending.ignored[0].fault
+}
+
+fn honest(approval: &Approval) -> Assertion {
+    assertion(31, RP_ID, &approval.intent_hash.0)
+}
+
+#[test]
+fn what_a_passkeys_challenge_does_not_cover_is_forced() {
+    type Change = fn(&mut Approval);
+    let changes: [(ApprovalFault, Change); 6] = [
+        (ApprovalFault::WrongCluster, |a| {
+            a.cluster = ClusterId([1; 32]);
+        }),
+        (ApprovalFault::WrongIntent, |a| {
+            a.request_id = RequestId([1; 16]);
+        }),
+        (ApprovalFault::NotSigned, |a| {
+            a.principal = "ben".parse().unwrap();
+        }),
+        (ApprovalFault::PasskeyLapse, |a| {
+            a.not_after = a.not_after.plus(1);
+        }),
+        (ApprovalFault::PasskeyLapse, |a| {
+            a.not_after = NOW.plus(HOUR_MS);
+        }),
+        (ApprovalFault::Expired, |a| a.not_after = NOW),
+    ];
+    for (fault, change) in changes {
+        assert_eq!(passkey_fault(change, honest), fault);
+    }
+}
+
+#[test]
+fn a_passkeys_approval_of_another_intent_does_not_count() {
+    let other = IntentHash([1; 32]);
+    assert_eq!(
+        passkey_fault(|a| a.intent_hash = other, honest),
+        ApprovalFault::WrongIntent
+    );
+    assert_eq!(
+        passkey_fault(|_| {}, |_| assertion(31, RP_ID, &other.0)),
+        ApprovalFault::Assertion(AssertionFault::Challenge)
+    );
+}
+
+#[test]
+fn a_passkeys_approval_from_another_place_or_key_does_not_count() {
+    let elsewhere = |a: &Approval| assertion(31, "evil.example", &a.intent_hash.0);
+    assert_eq!(
+        passkey_fault(|_| {}, elsewhere),
+        ApprovalFault::Assertion(AssertionFault::Origin)
+    );
+    let of_another = |a: &Approval| assertion(33, RP_ID, &a.intent_hash.0);
+    assert_eq!(
+        passkey_fault(|_| {}, of_another),
+        ApprovalFault::Assertion(AssertionFault::Signature)
+    );
+    // The same key registered with another relying party is another credential.
+    let constitution = three_kinds();
+    let mut ask = ask(&constitution);
+    let approval = to_assert(&ask, &constitution, "ann");
+    let made = assertion(31, "other.example", &approval.intent_hash.0);
+    let other = Signed::asserted(approval, &passkey(31, "other.example"), made);
+    ask.approvals = vec![other];
+    let fault = ask.pending(&constitution).ignored[0].fault;
+    assert_eq!(fault, ApprovalFault::NotSigned);
+}
+
+#[test]
+fn a_veto_and_an_approval_cannot_be_made_of_one_assertion() {
+    let constitution = three_kinds();
+    let veto = |approval: &Approval| Veto {
+        version: Version,
+        cluster: approval.cluster,
+        subject: Subject::Request(approval.request_id),
+        principal: approval.principal.clone(),
+        at: NOW,
+    };
+    let passkey = passkey(31, RP_ID);
+    let of_veto = |a: &Approval| assertion(31, RP_ID, &Signed::challenge(&veto(a), &passkey));
+    assert_eq!(
+        passkey_fault(|_| {}, of_veto),
+        ApprovalFault::Assertion(AssertionFault::Challenge)
+    );
+    let approval = to_assert(&ask(&constitution), &constitution, "ann");
+    let by = PublicCredential::Passkey(passkey.clone());
+    let genuine = Signed::asserted(veto(&approval), &passkey, of_veto(&approval));
+    assert!(genuine.verify(&by).is_ok());
+    let replayed = Signed::asserted(veto(&approval), &passkey, honest(&approval));
+    assert!(replayed.verify(&by).is_err());
+}
+
+#[test]
+fn one_key_is_one_person_however_it_is_written_down() {
+    let of_ann = PublicCredential::Passkey(passkey(31, RP_ID));
+    for of_cid in [
+        of_ann.clone(),
+        PublicCredential::Passkey(passkey(31, "other.example")),
+        p256(31).public(),
+    ] {
+        let mut charter = charter(TWO);
+        charter.principals[1].credentials = vec![of_ann.clone()];
+        charter.principals[3].credentials = vec![of_cid];
+        let refused = charter.check().unwrap_err();
+        assert!(
+            matches!(refused, CharterError::Duplicate { .. }),
+            "{refused}"
+        );
+    }
+}
+
+#[test]
+fn a_node_cannot_have_a_passkey() {
+    let mut charter = charter(TWO);
+    charter.nodes[1].credential = PublicCredential::Passkey(passkey(31, RP_ID));
+    let refused = charter.check().unwrap_err();
+    assert!(
+        matches!(refused, CharterError::NodePasskey { .. }),
+        "{refused}"
+    );
+    assert!(
+        refused.to_string().contains("nodes.2.credential"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn golden_passkey_approval() {
+    let approval = Approval {
+        version: Version,
+        cluster: ClusterId([1; 32]),
+        intent_hash: IntentHash([2; 32]),
+        principal: "ann".parse().unwrap(),
+        request_id: RequestId([3; 16]),
+        not_after: NOW,
+    };
+    let assertion = assertion(31, RP_ID, &approval.intent_hash.0);
+    let detached = Endorsement::asserted(&passkey(31, RP_ID), assertion.clone());
+    let signed = Signed::asserted(approval, &passkey(31, RP_ID), assertion);
+    assert_eq!(
+        hex::encode(signed.to_bytes()),
+        include_str!("golden/passkey-approval.hex").trim()
+    );
+    assert_eq!(
+        Endorsement::from_bytes(&detached.to_bytes()).unwrap(),
+        detached
+    );
 }

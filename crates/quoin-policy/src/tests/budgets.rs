@@ -2,7 +2,7 @@
 
 use crate::budget::{Budget, Measure, Scope};
 use crate::fixtures::*;
-use crate::{Constitution, DenialReason, Judgement, Ledger, Reservation};
+use crate::{Constitution, DenialReason, Judgement, Ledger, Reservation, bucket_end};
 use proptest::prelude::*;
 use quoin_core::{Amount, CustodyMethod, KeyId, Purpose, RequestId, Stamp, TimeMs, cbor};
 
@@ -19,6 +19,11 @@ fn with(budgets: Vec<Budget>) -> Constitution {
 
 fn count(cap: u128) -> Constitution {
     with(vec![budget("count", Scope::Org, Measure::Count, cap)])
+}
+
+/// When a charge that was made at `at` counts no longer.
+fn passed(at: TimeMs) -> TimeMs {
+    bucket_end(at, HOUR_MS).plus(HOUR_MS)
 }
 
 fn spent(constitution: &Constitution, ledger: &Ledger, now: TimeMs) -> Amount {
@@ -83,16 +88,17 @@ fn a_denied_request_is_charged_nowhere() {
 }
 
 #[test]
-fn the_window_rolls_exactly() {
+fn the_window_rolls_from_the_end_of_its_bucket() {
     let constitution = count(2);
     let mut ledger = Ledger::new();
     Ask::pay(&constitution, 1, 1).permitted(&constitution, &mut ledger);
     let next = Ask::pay(&constitution, 2, 1);
-    next.at(NOW.plus(HOUR_MS - 1))
+    next.at(TimeMs(passed(NOW).0 - 1))
         .denied(&constitution, &mut ledger);
     let next = Ask::pay(&constitution, 2, 1);
-    next.at(NOW.plus(HOUR_MS))
-        .permitted(&constitution, &mut ledger);
+    next.at(passed(NOW)).permitted(&constitution, &mut ledger);
+    // At most a 63rd of the window too long.
+    assert!(passed(NOW).since(NOW.plus(HOUR_MS)) <= HOUR_MS.div_ceil(63));
 }
 
 #[test]
@@ -100,7 +106,7 @@ fn a_request_that_was_held_back_counts_in_the_window_in_which_it_is_judged_again
     let constitution = count(2);
     let mut ledger = Ledger::new();
     Ask::pay(&constitution, 1, 1).permitted(&constitution, &mut ledger);
-    let later = NOW.plus(HOUR_MS);
+    let later = passed(NOW);
     Ask::pay(&constitution, 2, 1)
         .at(later)
         .permitted(&constitution, &mut ledger);
@@ -217,7 +223,7 @@ fn sums_over_256_bits_are_denied_not_wrapped() {
     let denial = Ask::pay(&constitution, 1, 1).denied(&constitution, &mut ledger);
     assert_eq!(denial.reason, DenialReason::OverBudget);
     // The sum fits again once they have rolled out of the window.
-    let later = NOW.plus(HOUR_MS);
+    let later = passed(NOW);
     assert_eq!(ledger.spent(budget, later), Some(Amount::ZERO));
     Ask::pay(&constitution, 1, 1)
         .at(later)
@@ -226,9 +232,18 @@ fn sums_over_256_bits_are_denied_not_wrapped() {
     assert_eq!(ledger.spent(budget, later), Some(Amount::from(1 + FEE)));
 }
 
+/// Who spends with no key in particular, under no numbered set.
+fn spender() -> crate::ledger::Spender<'static> {
+    crate::ledger::Spender {
+        key: None,
+        custody: CustodyMethod::Mpc,
+        set: crate::SetStanding::Moving,
+    }
+}
+
 fn held(constitution: &Constitution, id: u64) -> Reservation {
     let ask = Ask::pay(constitution, id, 1);
-    let reservation = constitution.reservation(&ask.decoded(), &ask.stamp, ask.key.as_ref(), NOW);
+    let reservation = constitution.finished_reservation(&ask.decoded(), &ask.stamp, ask.key.as_ref(), NOW, &crate::FactStore::default());
     reservation.unwrap()
 }
 
@@ -247,7 +262,7 @@ fn a_restored_ledger_decides_like_the_one_it_was_journaled_from() {
         Ask::pay(&constitution, 3, 1).denied(&constitution, ledger);
         Ask::pay(&constitution, 2, 1).permitted(&constitution, ledger);
         let mut taken = Ask::new(&constitution, 9, Tx::pay(2, &stranger(), 1).payload());
-        taken.now = NOW.plus(HOUR_MS);
+        taken.now = passed(NOW);
         assert_eq!(
             taken.denied(&constitution, ledger).reason,
             DenialReason::SlotTaken
@@ -350,10 +365,10 @@ fn one_request_id_stands_for_one_binding() {
         let mut stamp = ask.stamp.clone();
         change(&mut stamp);
         let other = constitution
-            .reservation(&ask.decoded(), &stamp, ask.key.as_ref(), NOW)
+            .finished_reservation(&ask.decoded(), &stamp, ask.key.as_ref(), NOW, &crate::FactStore::default())
             .unwrap();
         for refused in [
-            ledger.reserve(&constitution, &other, None),
+            ledger.reserve(&constitution, &other, &spender()),
             ledger.finished(&other),
         ] {
             let reason = refused.map_err(|denial| denial.reason);
@@ -368,9 +383,9 @@ fn a_sweep_forgets_only_what_counts_no_longer() {
     let mut ledger = Ledger::new();
     let ask = Ask::pay(&constitution, 1, 1);
     ask.permitted(&constitution, &mut ledger);
-    ledger.sweep(&constitution, NOW.plus(HOUR_MS - 1));
+    ledger.sweep(&constitution, TimeMs(passed(NOW).0 - 1));
     assert_eq!(spent(&constitution, &ledger, NOW), Amount::from(1u64));
-    ledger.sweep(&constitution, NOW.plus(HOUR_MS));
+    ledger.sweep(&constitution, passed(NOW));
     assert!(
         ledger.holds(ask.stamp.request_id),
         "its stamp is still good"
@@ -431,7 +446,7 @@ fn play(n: u8, t: u8, cap: u128, steps: &[Step]) -> Result<(), TestCaseError> {
         }
         if agreed && *tell {
             let reservation = constitution
-                .reservation(&ask.decoded(), &ask.stamp, ask.key.as_ref(), now)
+                .finished_reservation(&ask.decoded(), &ask.stamp, ask.key.as_ref(), now, &crate::FactStore::default())
                 .unwrap();
             for ledger in &mut ledgers {
                 ledger.finished(&reservation).unwrap();

@@ -100,26 +100,6 @@ fn a_wildcard_changes_nothing() {
 }
 
 #[test]
-fn the_suggested_rule_permits_the_change_and_no_other() {
-    let empty = constitution("");
-    let asks = |c: &Constitution| {
-        [
-            change(c, 1, KeyChange::Suspend),
-            about_node(c, 2, NodeChange::Readmit),
-        ]
-    };
-    for place in 0..2 {
-        let denial = asks(&empty)[place].denied(&empty, &mut Ledger::new());
-        let open = constitution(&denial.suggestion.unwrap());
-        asks(&open)[place].permitted(&open, &mut Ledger::new());
-        let other = change(&open, 1, KeyChange::Retire);
-        assert_eq!(refused(&open, &other).0, DenialReason::NoPermit);
-        let other = about_node(&open, 3, NodeChange::Readmit);
-        assert_eq!(refused(&open, &other).0, DenialReason::NoPermit);
-    }
-}
-
-#[test]
 fn a_change_waits_for_the_approvals_that_its_rule_asks_for() {
     let constitution = constitution(OPERATOR);
     let mut ask = change(&constitution, 1, KeyChange::Destroy);

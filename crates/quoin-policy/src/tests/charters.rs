@@ -105,9 +105,15 @@ refuses! {
     refuses_a_cap_that_cannot_be_divided: CharterError::CapTooSmall { min: 2, .. }, |c| {
         c.budgets = vec![budget("b", Scope::Org, Measure::Count, 1)];
     };
-    refuses_sticky_budgets_for_now: CharterError::StickyNotSupported { .. }, |c| {
+    refuses_sticky_budgets_with_disjoint_signers: CharterError::StickyOverDisjoint { .. }, |c| {
         c.budgets = vec![budget("b", Scope::Org, Measure::Count, 10)];
         c.budgets[0].mode = Mode::Sticky;
+        c.dangerous_disjoint_signers = true;
+    };
+    refuses_more_sticky_budgets_than_are_reported: CharterError::TooLarge { found: 33, max: 32, .. },
+    |c| {
+        c.budgets = (0..33).map(|i| budget(&format!("b{i}"), Scope::Org, Measure::Count, 10)).collect();
+        c.budgets.iter_mut().for_each(|b| b.mode = Mode::Sticky);
     };
     refuses_a_budget_of_an_unknown_principal: CharterError::UnknownName { .. }, |c| {
         let scope = Scope::Principal("nobody".parse().unwrap());
@@ -143,7 +149,7 @@ refuses! {
         c.cluster = Some(ClusterId([1; 32]));
     };
     refuses_policies_over_their_limit: CharterError::TooLarge { .. }, |c| {
-        c.policies = " ".repeat(128 * 1024 + 1);
+        c.policies = " ".repeat(320 * 1024 + 1);
     };
     refuses_too_many_principals: CharterError::TooLarge { .. }, |c| {
         let again = c.principals[0].clone();

@@ -32,6 +32,9 @@ fn full_charter() -> Charter {
             }
         })
         .collect();
+    // What was encoded when the golden forms were made.
+    charter.policies = OPEN.into();
+    charter.keys.clear();
     charter
 }
 
@@ -48,12 +51,12 @@ fn approval() -> Approval {
 
 fn reservation() -> Reservation {
     let mut charter = full_charter();
-    charter.policies = OPEN.into();
+    charter.policies = format!("{OPEN}{GOVERN}");
     let constitution = charter.check().unwrap();
     let mut ask = Ask::pay(&constitution, 1, 100);
     ask.stamp.request_id = RequestId([3; 16]);
     constitution
-        .reservation(&ask.decoded(), &ask.stamp, ask.key.as_ref(), NOW)
+        .finished_reservation(&ask.decoded(), &ask.stamp, ask.key.as_ref(), NOW, &crate::FactStore::default())
         .unwrap()
 }
 
@@ -100,6 +103,7 @@ fn golden_intent_hash() {
     let constitution = constitution(OPEN);
     let mut ask = Ask::pay(&constitution, 1, 100);
     ask.stamp.request_id = RequestId([3; 16]);
+    ask.stamp.cluster = ClusterId([1; 32]);
     let relied = [crate::ReliedRule {
         id: "open".parse().unwrap(),
         text_hash: [4; 32],
@@ -175,6 +179,8 @@ fn the_longest_reservation_is_within_its_limit() {
                 .unwrap(),
         ),
         amount: quoin_core::Amount::MAX,
+        holder: Some("x".repeat(64).parse().unwrap()),
+        window_ms: u64::MAX,
     };
     longest.charges = vec![charge; 256];
     assert!(cbor::encode(&longest).len() <= Reservation::BYTES_MAX);

@@ -170,54 +170,8 @@ fn nothing_is_permitted_by_an_empty_charter() {
     }
 }
 
-/// A constitution after adding the suggestion of a denial to its policies.
-fn with_suggestion(ask: &Ask) -> (Constitution, String) {
-    let empty = constitution("");
-    let suggestion = ask.denied(&empty, &mut Ledger::new()).suggestion.unwrap();
-    (constitution(&suggestion), suggestion)
-}
-
-fn under(ask: &Ask, constitution: &Constitution) -> Ask {
-    let mut again = Ask::new(constitution, 1, ask.payload.clone());
-    again.stamp = quoin_core::Stamp {
-        charter_hash_floor: constitution.hash(),
-        cluster: constitution.cluster(),
-        ..ask.stamp.clone()
-    };
-    again.key.clone_from(&ask.key);
-    again
-}
-
-#[test]
-fn the_suggested_permit_permits_the_request_and_no_more() {
-    let empty = constitution("");
-    let ask = Ask::pay(&empty, 1, ETHER / 2);
-    let (open, suggestion) = with_suggestion(&ask);
-    under(&ask, &open).permitted(&open, &mut Ledger::new());
-    assert!(
-        suggestion.contains("context.amount_micro <= 500000"),
-        "{suggestion}"
-    );
-
-    let more = Ask::pay(&empty, 1, ETHER / 2 + 1);
-    let elsewhere = Ask::new(&empty, 1, Tx::pay(1, &stranger(), ETHER / 2).payload());
-    let mut dearer = Tx::pay(1, &exchange(), ETHER / 2);
-    dearer.fee_per_gas *= 2;
-    let mut local = Ask::pay(&empty, 1, ETHER / 2);
-    local.stamp.custody = CustodyMethod::Local;
-    for other in [
-        more,
-        elsewhere,
-        Ask::new(&empty, 1, dearer.payload()),
-        local,
-    ] {
-        let denial = under(&other, &open).denied(&open, &mut Ledger::new());
-        assert_eq!(denial.reason, DenialReason::NoPermit);
-    }
-}
-
 /// The desk with a token at the stranger's address, and these policies.
-fn with_token(policies: &str) -> Constitution {
+pub(super) fn with_token(policies: &str) -> Constitution {
     let mut charter = charter(policies);
     charter.assets.push(crate::Asset {
         asset: format!("eip155:{CHAIN}/token:{}", stranger())
@@ -229,70 +183,8 @@ fn with_token(policies: &str) -> Constitution {
     charter.check().unwrap()
 }
 
-fn word(address: &Address) -> String {
+pub(super) fn word(address: &Address) -> String {
     format!("{:0>64}", address.as_str().trim_start_matches("0x"))
-}
-
-const TYPED_DATA: &str = r#"{
-    "types": {
-        "EIP712Domain": [
-            {"name": "name", "type": "string"},
-            {"name": "chainId", "type": "uint256"}
-        ],
-        "Order": [{"name": "side", "type": "string"}]
-    },
-    "primaryType": "Order",
-    "domain": {"name": "Exchange \"One\"", "chainId": 31337},
-    "message": {"side": "buy"}
-}"#;
-
-#[test]
-fn every_explained_action_has_a_suggestion_that_works_and_words() {
-    let empty = with_token("");
-    let call = |data: String| {
-        let mut tx = Tx::pay(1, &stranger(), 0);
-        tx.data = hex::decode(data).unwrap();
-        Ask::new(&empty, 1, tx.payload())
-    };
-    let (us, them) = (word(&own_address()), word(&exchange()));
-    let amount = format!("{:064x}", 1_500_000);
-    let payload = |payload| Ask::new(&empty, 1, payload);
-    for (action, words, ask) in [
-        (
-            "transfer",
-            "1.5 USD to",
-            call(format!("a9059cbb{them}{amount}")),
-        ),
-        (
-            "transfer_from",
-            "1.5 USD from",
-            call(format!("23b872dd{them}{us}{amount}")),
-        ),
-        (
-            "approve",
-            "allowance of 1.5 USD for",
-            call(format!("095ea7b3{them}{amount}")),
-        ),
-        ("call", "call of 0xdeadbeef on", call("deadbeef".into())),
-        ("message", "readable message of 11 bytes", {
-            payload(Payload::EvmMessage(b"hello \"you\"".to_vec()))
-        }),
-        ("typed_data", "typed data \"Order\" of", {
-            payload(Payload::EvmTypedData(TYPED_DATA.as_bytes().to_vec()))
-        }),
-        (
-            "create_key",
-            "making of the treasury key",
-            Ask::create(&empty, 1),
-        ),
-    ] {
-        assert_eq!(ask.decoded().intent().action.name(), action);
-        let denial = ask.denied(&empty, &mut Ledger::new());
-        assert_eq!(denial.reason, DenialReason::NoPermit, "{denial:?}");
-        assert!(denial.message.contains(words), "{}", denial.message);
-        let open = with_token(&denial.suggestion.unwrap());
-        under(&ask, &open).permitted(&open, &mut Ledger::new());
-    }
 }
 
 #[test]
@@ -468,17 +360,6 @@ fn a_stamp_is_its_principals_or_nobodys() {
     unknown.credential = identity(77).id();
     let unknown = Signed::sign(unknown, &identity(77));
     assert!(constitution.verify_stamp(&unknown).is_err());
-}
-
-#[test]
-fn an_address_with_quotes_cannot_break_out_of_a_suggestion() {
-    let odd: Address = "a\"||true||\"b".parse().unwrap();
-    let empty = constitution("");
-    let mut ask = Ask::create(&empty, 1);
-    ask.stamp.account.address = odd;
-    let (open, suggestion) = with_suggestion(&ask);
-    assert!(suggestion.contains(r#"a\"||true||\"b"#));
-    under(&ask, &open).permitted(&open, &mut Ledger::new());
 }
 
 #[test]

@@ -52,6 +52,15 @@ fn refuses_unknown_and_unreadable_annotations() {
         "@delay(\"soon\")",
         "@delay(\"0h\")",
         "@note(\"harmless\")",
+        "@delay(\"1h\") @notice",
+        "@delay(\"1h\") @notice(\"Risk\")",
+        "@notice(\"risk\")",
+        "@unbounded(\"yes\")",
+        "@initiator(\"counts\")",
+        "@approvals(\"1 of risk\") @initiator",
+        "@approvals(\"1 of risk\") @initiator(\"never\")",
+        // There is no budget for the corridor.
+        "@corridor",
     ] {
         let error = broken(&format!("@id(\"a\") {annotation} {PERMIT}"));
         assert!(
@@ -64,7 +73,14 @@ fn refuses_unknown_and_unreadable_annotations() {
 #[test]
 fn refuses_obligations_on_a_forbid() {
     let forbid = PERMIT.replace("permit", "forbid");
-    for annotation in ["@approvals(\"1 of treasury\")", "@delay(\"1h\")"] {
+    for annotation in [
+        "@approvals(\"1 of treasury\")",
+        "@delay(\"1h\")",
+        "@delay(\"1h\") @notice(\"risk\")",
+        "@corridor",
+        "@unbounded",
+        "@initiator(\"counts\")",
+    ] {
         let error = broken(&format!("@id(\"a\") {annotation} {forbid}"));
         assert!(
             matches!(error, CharterError::BadAnnotation { .. }),
@@ -83,6 +99,118 @@ fn refuses_a_quorum_that_nobody_reaches() {
             "{error:?}"
         );
     }
+}
+
+#[test]
+fn refuses_a_notice_to_nobody() {
+    let notice = "@id(\"a\") @delay(\"1h\") @notice(\"watcher\")";
+    let error = broken(&format!("{notice} {PERMIT}"));
+    assert!(
+        matches!(error, CharterError::UnreachableQuorum { .. }),
+        "{error:?}"
+    );
+    let risk = notice.replace("watcher", "risk");
+    assert!(charter(&format!("{risk} {PERMIT}")).check().is_ok());
+}
+
+#[test]
+fn a_corridor_needs_a_budget_of_its_own() {
+    let mut with_budget = charter(&format!("@id(\"a\") @corridor {PERMIT}"));
+    let count = crate::Measure::Count;
+    with_budget.budgets = vec![budget("emergency", crate::Scope::Corridor, count, 1000)];
+    let constitution = with_budget.check().unwrap();
+    let all: Vec<_> = constitution.rules().cloned().collect();
+    let marked = constitution.rules.in_corridor(&all);
+    assert_eq!(marked, ["a".parse().unwrap()]);
+}
+
+#[test]
+fn lifting_a_freeze_takes_more_than_one_person() {
+    let lift = |annotation: &str, action: &str| {
+        charter(&format!(
+            "@id(\"lift\") {annotation} permit (principal, {action}, resource);"
+        ))
+        .check()
+    };
+    for action in [
+        "action == Action::\"unfreeze\"",
+        "action in [Action::\"unfreeze\", Action::\"transfer\"]",
+    ] {
+        let alone = lift("@delay(\"1h\")", action).unwrap_err();
+        assert!(
+            matches!(alone, CharterError::UnfreezeAlone { .. }),
+            "{alone:?}"
+        );
+        assert!(lift("@approvals(\"2 of treasury\")", action).is_ok());
+    }
+}
+
+#[test]
+fn a_charter_that_nobody_could_change_is_refused() {
+    let mut stuck = charter("");
+    for policies in [
+        "",
+        "@id(\"all\") permit (principal, action, resource);",
+        "@id(\"not\") forbid (principal, action == Action::\"change_charter\", resource);",
+    ] {
+        stuck.policies = policies.to_owned();
+        let error = stuck.clone().check().unwrap_err();
+        assert!(matches!(error, CharterError::NobodyChanges), "{error:?}");
+    }
+}
+
+#[test]
+fn refuses_a_look_at_whether_a_fact_is_known() {
+    for condition in [
+        "context has price",
+        "!(context has price) || context.price.usd_micro < 5",
+        "context has price.usd_micro",
+        "[context].contains(context)",
+    ] {
+        let when = format!("when {{ {condition} }};");
+        let error = broken(&format!("@id(\"a\") {}", PERMIT.replace(';', &when)));
+        let CharterError::PolicyInvalid { detail, .. } = error else {
+            panic!("{condition}: {error:?}")
+        };
+        assert!(
+            detail.contains("fact") || detail.contains("as a whole"),
+            "{condition}: {detail}"
+        );
+    }
+}
+
+#[test]
+fn the_initiator_counts_only_where_every_permit_with_approvals_says_so() {
+    let counting = "@approvals(\"1 of treasury\") @initiator(\"counts\")";
+    let one = |id: &str, annotations: &str| format!("@id(\"{id}\") {annotations} {PERMIT}\n");
+    let ids = ["a".parse().unwrap(), "b".parse().unwrap()];
+    let (own, free) = (one("a", counting), one("b", ""));
+    for (second, counts) in [
+        (free, true),
+        (one("b", counting), true),
+        (one("b", "@delay(\"1h\")"), true),
+        (one("b", "@approvals(\"1 of risk\")"), false),
+    ] {
+        let constitution = constitution(&format!("{own}{second}"));
+        let demands = constitution.rules.obligations(&ids);
+        assert_eq!(demands.initiator_counts, counts, "{second}");
+        let reversed = [ids[1].clone(), ids[0].clone()];
+        assert_eq!(constitution.rules.obligations(&reversed), demands);
+    }
+}
+
+#[test]
+fn notices_are_joined() {
+    let constitution = constitution(&format!(
+        "@id(\"a\") @delay(\"1h\") @notice(\"risk\") {PERMIT}\n\
+         @id(\"b\") @delay(\"2h\") @notice(\"treasury\") {PERMIT}\n"
+    ));
+    let demands = constitution
+        .rules
+        .obligations(&["a".parse().unwrap(), "b".parse().unwrap()]);
+    let roles: Vec<_> = demands.notice.iter().map(|r| r.as_str()).collect();
+    assert_eq!(roles, ["risk", "treasury"]);
+    assert_eq!(demands.delay_ms, 2 * HOUR_MS);
 }
 
 #[test]
@@ -144,6 +272,13 @@ fn the_schema_is_what_policies_were_written_against() {
         "    amount_micro: Long,",
         "    to_name: String,",
         "    unlimited: Bool,",
+        "    price: { usd_micro: Long, age_s: Long, sources: Long },",
+        "    margin: { ratio_bp: Long, exposure_usd_micro: Long, age_s: Long, sources: Long },",
+        "    height: { number: Long, age_s: Long },",
+        "    value_usd_micro: Long,",
+        "action \"unfreeze\" appliesTo {",
+        "action \"change_charter\" appliesTo {",
+        "    changes: Set<String>,",
         "  purpose: String,",
     ] {
         assert!(text.lines().any(|l| l == line), "{line}");

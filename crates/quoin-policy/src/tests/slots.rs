@@ -145,7 +145,7 @@ fn forgotten_slots_are_refused_rather_than_free() {
     let mut ledger = Ledger::new();
     let base = ask(&constitution, 0, &Tx::pay(10, &exchange(), 1));
     let reservation = constitution
-        .reservation(&base.decoded(), &base.stamp, base.key.as_ref(), NOW)
+        .finished_reservation(&base.decoded(), &base.stamp, base.key.as_ref(), NOW, &crate::FactStore::default())
         .unwrap();
     for nonce in 10u64..10 + 4097 {
         let mut reservation = reservation.clone();

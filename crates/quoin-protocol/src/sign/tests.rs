@@ -49,7 +49,7 @@ fn constitution(fx: &Fixture) -> Constitution {
             id: "alice".parse().unwrap(),
             roles: vec!["governor".parse().unwrap()],
             credentials: vec![alice().public()],
-            expires: TimeMs(u64::MAX),
+            expires: TimeMs(4_000_000_000_000),
             operator: None,
             granted_by: None,
         }],
@@ -57,12 +57,19 @@ fn constitution(fx: &Fixture) -> Constitution {
         budgets: Vec::new(),
         assets: Vec::new(),
         book: Vec::new(),
-        policies: "@id(\"texts\")\npermit (principal, action == Action::\"message\", resource);"
+        policies: "@id(\"texts\")\npermit (principal, action == Action::\"message\", resource);\n\
+                   @id(\"govern\")\npermit (principal in Role::\"governor\", \
+                   action == Action::\"change_charter\", resource);"
             .into(),
         backup: None,
         facts: Vec::new(),
-        keys: Vec::new(),
+        keys: vec![quoin_policy::KeyGrant {
+            key: "desk".parse().unwrap(),
+            dangerous_digest_account: false,
+        }],
         cooling_off_ms: 0,
+        payload_retention_days: None,
+        recovery: None,
         dangerous_single_failure_domain: true,
     }
     .check()

@@ -300,7 +300,7 @@ fn constitution(nodes: &BTreeMap<NodeIndex, PublicCredential>, t: u8) -> Constit
             id: "alice".parse().unwrap(),
             roles: vec!["governor".parse().unwrap()],
             credentials: vec![caller().public()],
-            expires: TimeMs(u64::MAX),
+            expires: TimeMs(4_000_000_000_000),
             operator: None,
             granted_by: None,
         }],
@@ -313,12 +313,19 @@ fn constitution(nodes: &BTreeMap<NodeIndex, PublicCredential>, t: u8) -> Constit
         }],
         book: Vec::new(),
         policies: "@id(\"texts\")\npermit (principal, action == Action::\"message\", resource);\n\
-                   @id(\"pay\")\npermit (principal, action == Action::\"transfer\", resource);"
+                   @id(\"pay\")\npermit (principal, action == Action::\"transfer\", resource);\n\
+                   @id(\"govern\")\npermit (principal in Role::\"governor\", \
+                   action == Action::\"change_charter\", resource);"
             .into(),
         backup: None,
         facts: Vec::new(),
-        keys: Vec::new(),
+        keys: vec![quoin_policy::KeyGrant {
+            key: "desk".parse().unwrap(),
+            dangerous_digest_account: false,
+        }],
         cooling_off_ms: 0,
+        payload_retention_days: None,
+        recovery: None,
         dangerous_single_failure_domain: true,
     };
     charter.check().unwrap()

@@ -630,6 +630,7 @@ fn roll_back(net: &mut Net) -> Heartbeat {
             seq: 1,
             hash: HeadHash([7; 32]),
         },
+        freezes: peer.freezes.digest(),
     };
     show(net, &beat);
     beat

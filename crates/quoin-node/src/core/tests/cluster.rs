@@ -9,8 +9,8 @@ use quoin_core::payload::{ChangeKey, ChangeNode, CreateKey, KeyChange, NodeChang
 use quoin_core::stamp::Account;
 use quoin_core::{
     Address, Amount, AssetId, Boot, CeremonyId, Certificate, ChainId, CharterNumber, ClusterId,
-    CustodyMethod, Generation, KeyId, Lane, NodeIndex, Payload, Purpose, RequestId, Scheme, Signed,
-    SigningIdentity, Stamp, TimeMs,
+    CustodyMethod, Generation, KeyId, Lane, NodeIndex, Payload, Purpose, RequestId, Scheme, SecretBytes,
+    Signed, SigningIdentity, Stamp, TimeMs,
 };
 use quoin_policy::{
     Asset, BackupPolicy, Budget, Charter, GatewayEntry, Measure, Mode, NodeEntry, Officer,
@@ -29,6 +29,8 @@ pub(super) const BEGIN: TimeMs = TimeMs(1_800_000_000_000);
 pub(super) const FRIEND: [u8; 20] = [0x11; 20];
 /// Where the trader may send after an hour.
 pub(super) const SLOW: [u8; 20] = [0x22; 20];
+/// Where the trader may send an hour after a watcher has seen it.
+pub(super) const NOTICED: [u8; 20] = [0x33; 20];
 /// Where nobody may send.
 pub(super) const STRANGER: [u8; 20] = [0x66; 20];
 /// How long requests live.
@@ -54,6 +56,10 @@ pub(super) struct Shape {
     pub(super) spare: u8,
     /// Whether the genesis names officers for backups.
     pub(super) backup: bool,
+    /// What the permit to change the charter is annotated with.
+    pub(super) govern: &'static str,
+    /// For how many days payloads can be read.
+    pub(super) payload_days: Option<u16>,
 }
 
 impl Default for Shape {
@@ -67,6 +73,8 @@ impl Default for Shape {
             scheme: Scheme::Model,
             spare: 0,
             backup: false,
+            govern: "",
+            payload_days: None,
         }
     }
 }
@@ -106,6 +114,10 @@ pub(super) struct Cluster {
     pub(super) trader: SigningIdentity,
     /// Two of three certify a charter.
     pub(super) governors: Vec<SigningIdentity>,
+    /// `wanda`, who may freeze and veto and hears of proposals.
+    pub(super) watcher: SigningIdentity,
+    /// `feed-1` and `feed-2`, each of an operator of its own.
+    pub(super) feeds: Vec<SigningIdentity>,
     pub(super) key: KeyPublic,
     pub(super) certificate: Certificate<KeyPublic>,
     pub(super) shares: BTreeMap<NodeIndex, KeyShare>,
@@ -151,6 +163,8 @@ impl Cluster {
             identities: all,
             trader,
             governors,
+            watcher: seeded(201),
+            feeds: vec![seeded(202), seeded(203)],
             key,
             certificate,
             shares,
@@ -210,6 +224,13 @@ impl Cluster {
             Scheme::Ed25519 => Payload::Text(format!("pay {id}")),
             _ => self.transfer(nonce, to, u64::from(id)),
         };
+        self.signed(self.stamp(id, &payload), payload)
+    }
+
+    /// The trader's cancel of what fills a nonce.
+    pub(super) fn cancel(&self, id: u8, nonce: u64) -> Work {
+        let own = self.account.address.to_evm().unwrap();
+        let payload = self.transfer(nonce, own, 0);
         self.signed(self.stamp(id, &payload), payload)
     }
 
@@ -331,7 +352,7 @@ fn charter(
         id: id.parse().unwrap(),
         roles: vec![role.parse().unwrap()],
         credentials: vec![identity.public()],
-        expires: TimeMs(u64::MAX),
+        expires: TimeMs(4_000_000_000_000),
         operator: None,
         granted_by: None,
     };
@@ -339,6 +360,9 @@ fn charter(
     let names = ["alice", "bob", "carol"];
     let seats = names.iter().zip(governors);
     principals.extend(seats.map(|(name, g)| principal(name, "governor", g)));
+    principals.push(principal("wanda", "watcher", &seeded(201)));
+    principals.push(principal("feed-1", "feed", &seeded(202)));
+    principals.push(principal("feed-2", "feed", &seeded(203)));
     Charter {
         version: Version,
         name: "test".to_owned(),
@@ -362,6 +386,13 @@ fn charter(
             cap: Amount::from(shape.cap),
             window_ms: 24 * 60 * 60 * 1000,
             mode: Mode::Strict,
+        }, Budget {
+            id: "corridor".parse().unwrap(),
+            scope: Scope::Corridor,
+            measure: Measure::Count,
+            cap: Amount::from(50u64),
+            window_ms: 24 * 60 * 60 * 1000,
+            mode: Mode::Strict,
         }],
         assets: vec![Asset {
             asset: AssetId {
@@ -372,11 +403,18 @@ fn charter(
             decimals: 18,
         }],
         book: Vec::new(),
-        policies: policies(),
+        policies: policies(shape.govern),
         backup: shape.backup.then(officers),
         facts: Vec::new(),
-        keys: Vec::new(),
+        keys: ["desk", "fresh", "new", "vault", "second", "imported"]
+            .map(|name| quoin_policy::KeyGrant {
+                key: name.parse().unwrap(),
+                dangerous_digest_account: false,
+            })
+            .to_vec(),
         cooling_off_ms: 0,
+        payload_retention_days: shape.payload_days,
+        recovery: None,
         dangerous_single_failure_domain: true,
     }
 }
@@ -392,7 +430,12 @@ fn officers() -> BackupPolicy {
     }
 }
 
-fn policies() -> String {
+/// An identity that does not depend on what was drawn before.
+fn seeded(seed: u8) -> SigningIdentity {
+    SigningIdentity::from_seed(&SecretBytes::take(&mut [seed; 32]))
+}
+
+fn policies(govern: &str) -> String {
     let pay = |id: &str, annotation: &str, to: [u8; 20]| {
         format!(
             "@id(\"{id}\")\n{annotation}permit (principal == Principal::\"trader\", action == \
@@ -403,6 +446,13 @@ fn policies() -> String {
     [
         pay("pay-friend", "", FRIEND),
         pay("pay-slowly", "@delay(\"1h\")\n", SLOW),
+        pay("pay-noticed", "@delay(\"1h\")\n@notice(\"watcher\")\n", NOTICED),
+        "@id(\"cancel\")\n@corridor\npermit (principal == Principal::\"trader\", action == \
+         Action::\"transfer\", resource) when { context.risk == \"reduces\" };\n"
+            .to_owned(),
+        "@id(\"unfreeze\")\n@approvals(\"2 of governor\")\npermit (principal in \
+         Role::\"governor\", action == Action::\"unfreeze\", resource);\n"
+            .to_owned(),
         "@id(\"make-keys\")\npermit (principal == Principal::\"trader\", action == \
          Action::\"create_key\", resource);\n"
             .to_owned(),
@@ -419,6 +469,10 @@ fn policies() -> String {
          Principal::\"trader\", action == Action::\"change_node\", resource) when { \
          context.node == 1 };\n"
             .to_owned(),
+        format!(
+            "@id(\"govern\")\n{govern}\npermit (principal in Role::\"governor\", action == \
+             Action::\"change_charter\", resource);\n"
+        ),
     ]
     .concat()
 }

@@ -22,6 +22,7 @@ fn beat(net: &Net) -> Heartbeat {
         charter: peer.constitution.number(),
         charter_hash: peer.constitution.hash(),
         head: peer.head,
+        freezes: peer.freezes.digest(),
     }
 }
 
@@ -65,11 +66,20 @@ fn a_treasury_key_is_refused_without_a_lease() {
 }
 
 #[test]
-fn a_trading_key_signs_under_its_strict_budgets_without_a_lease() {
+fn a_trading_key_signs_in_the_corridor_alone_without_a_lease() {
     let (net, id) = ready();
     let mut net = out_of_touch(net);
     assert!(!holds_lease(&net));
     let work = net.cluster.pay(1, 0, FRIEND);
+    let reply = net.ask(1, &work, &set(&[1, 2]), id);
+    assert_eq!(reply, Some(Reply::Unavailable(Unavailable::NoLease)));
+    let cancel = net.cluster.cancel(2, 0);
+    answer(&net.ask(1, &cancel, &set(&[1, 2]), id));
+    // Nothing was decided: with a lease the same request is permitted.
+    net.cut_off.clear();
+    net.advance(1_000);
+    let id = net.lease(&set(&[1, 2]), 1)[0];
+    let work = net.cluster.pay(1, 1, FRIEND);
     answer(&net.ask(1, &work, &set(&[1, 2]), id));
 }
 

@@ -107,6 +107,11 @@ impl Host {
         shares
     }
 
+    /// The labels that were erased, in order.
+    pub(super) fn erased_labels(&self) -> Vec<String> {
+        self.durable.iter().flat_map(|e| e.erased.clone()).collect()
+    }
+
     /// Puts a record on the disk as if the core had written it.
     pub(super) fn write_now(&mut self, at: TimeMs, record: &Record) {
         self.write(at, Ticket(0), record);

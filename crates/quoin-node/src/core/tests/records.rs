@@ -2,15 +2,16 @@
 
 use super::{node, set};
 use crate::core::{
-    BootRecord, Consumed, Decision, Denied, FaultRecord, Finished, FirstSeen, KeyRecord,
-    KeyStateRecord, NodeChangedRecord, RECORD_BYTES_MAX, Record, TryRecord,
+    BootRecord, CharterApprovalRecord, Consumed, Decision, Denied, FaultRecord, Finished, FirstSeen, KeyRecord,
+    KeyStateRecord, NodeChangedRecord, NoticeRecord, ProposalRecord, RECORD_BYTES_MAX, Record, TryRecord,
+    UnfrozenRecord,
 };
 use proptest::prelude::*;
 use quoin_api::SessionId;
 use quoin_api::frame::Opaque;
 use quoin_core::payload::NodeChange;
 use quoin_core::{
-    BatchHash, BatchId, Boot, CeremonyId, CharterHash, Generation, KeyId, KeyState, Lane,
+    BatchHash, BatchId, Boot, CeremonyId, CharterHash, FreezeId, Generation, KeyId, KeyState, Lane,
     PayloadHash, PresignatureId, RequestBinding, RequestId, ShareEpoch, TimeMs,
 };
 use quoin_protocol::Fault;
@@ -29,6 +30,7 @@ fn every_form(byte: u8, number: u64, bytes: &[u8]) -> Vec<Record> {
     all.extend(of_the_node(byte, number, bytes));
     all.extend(of_epochs(byte, number, bytes));
     all.extend(of_changes(byte, number, bytes));
+    all.extend(of_statements(byte, number, bytes));
     all.sort_by_key(place);
     all
 }
@@ -53,6 +55,7 @@ fn of_requests(byte: u8, number: u64, bytes: &[u8]) -> Vec<Record> {
             presignature: used.then_some(presignature),
             set: used.then(|| set(&[1, 3])),
             binding: None,
+            facts: used.then(opaque),
         }))
     };
     let finished = |counted: bool| {
@@ -176,6 +179,40 @@ fn of_changes(byte: u8, number: u64, bytes: &[u8]) -> Vec<Record> {
             request: RequestId([byte; 16]),
             statement: opaque(),
         },
+        Record::PayloadsErased {
+            before: u32::from(byte),
+        },
+        Record::Proposal(ProposalRecord {
+            certificate: opaque(),
+            first_seen: TimeMs(number),
+        }),
+        Record::CharterApproval(CharterApprovalRecord {
+            charter: CharterHash([byte; 32]),
+            approval: opaque(),
+        }),
+        Record::FactSeen {
+            feed: "feed".parse().unwrap(),
+            seq: number,
+        },
+        Record::ProposalDropped(CharterHash([byte; 32])),
+    ]
+}
+
+fn of_statements(byte: u8, number: u64, bytes: &[u8]) -> Vec<Record> {
+    let notice = || NoticeRecord {
+        statement: Opaque(bytes.to_vec()),
+        seen: TimeMs(number),
+    };
+    vec![
+        Record::Freeze(Opaque(bytes.to_vec())),
+        Record::Unfrozen(UnfrozenRecord {
+            lifts: vec![FreezeId([byte; 16])],
+            suspends: vec!["watcher".parse().unwrap()],
+            request: Some(RequestId([byte; 16])),
+            at: TimeMs(number),
+        }),
+        Record::Veto(notice()),
+        Record::Receipt(notice()),
     ]
 }
 
@@ -209,6 +246,15 @@ fn place(record: &Record) -> usize {
         Record::BackupWritten { .. } => 24,
         Record::KeyRestored(_) => 25,
         Record::AbandonedKept(_) => 26,
+        Record::PayloadsErased { .. } => 27,
+        Record::Proposal(_) => 28,
+        Record::CharterApproval(_) => 29,
+        Record::FactSeen { .. } => 30,
+        Record::ProposalDropped(_) => 31,
+        Record::Freeze(_) => 32,
+        Record::Unfrozen(_) => 33,
+        Record::Veto(_) => 34,
+        Record::Receipt(_) => 35,
     }
 }
 
@@ -216,7 +262,7 @@ fn place(record: &Record) -> usize {
 fn every_form_is_among_the_tested() {
     let mut places: Vec<_> = every_form(1, 2, &[3]).iter().map(place).collect();
     places.dedup();
-    assert_eq!(places, (0..27).collect::<Vec<_>>());
+    assert_eq!(places, (0..36).collect::<Vec<_>>());
 }
 
 #[test]

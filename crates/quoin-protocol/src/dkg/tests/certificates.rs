@@ -4,6 +4,7 @@ use super::super::for_scheme;
 use super::super::{CertificateFault, deal_for_tests, verify_certificate};
 use super::*;
 use crate::share::KeyPublic;
+use quoin_core::statement::Proof;
 use quoin_core::{Certificate, ShareEpoch};
 
 fn dealt(cluster: &Cluster) -> Certificate<KeyPublic> {
@@ -57,7 +58,10 @@ fn a_certificate_needs_exactly_the_signature_of_each_node() {
         .iter()
         .find(|e| e.credential == theirs)
         .cloned();
-    endorsement.as_mut().unwrap().signature[0] ^= 1;
+    match &mut endorsement.as_mut().unwrap().proof {
+        Proof::Signature(signature) => signature[0] ^= 1,
+        Proof::Assertion(_) => panic!("a node signs with a key"),
+    }
     forged.add(endorsement.unwrap());
     assert_eq!(verify_certificate(&forged, &cluster.nodes), missing);
 }

@@ -340,7 +340,7 @@ fn no_message_of_a_ceremony_holds_an_endorsement_of_the_key() {
     for identity in cluster.identities.values() {
         let endorsement = Endorsement::detached(tags::KEY_CERTIFICATE, &payload, identity);
         for body in &bodies {
-            let signature = endorsement.signature.as_slice();
+            let signature = endorsement.signature().as_slice();
             assert!(!body.windows(signature.len()).any(|w| w == signature));
         }
     }
