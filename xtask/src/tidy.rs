@@ -3,6 +3,7 @@
 //! Rules that need no compiler. Each is a pure function over the files, with a test that feeds it
 //! a bad sample. There is no way to switch a rule off for one line: change the file or the rule.
 
+mod controls;
 mod rules;
 
 use crate::failure::Failure;

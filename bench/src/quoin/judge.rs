@@ -43,6 +43,8 @@ impl Judge {
             credential: Clone::clone(credential),
             tls_key_hash: [index.get(); 32],
             operator: "bench".to_owned(),
+            cloud: String::new(),
+            region: String::new(),
         };
         let charter = Charter {
             version: Version,
@@ -60,6 +62,8 @@ impl Judge {
                 roles: vec!["governor".parse().map_err(wrong)?],
                 credentials: vec![caller.public()],
                 expires: TimeMs(4_000_000_000_000),
+                operator: None,
+                granted_by: None,
             }],
             governor_quorum: 1,
             budgets: Vec::new(),
@@ -67,6 +71,12 @@ impl Judge {
             book: Vec::new(),
             policies: POLICY.to_owned(),
             backup: None,
+            facts: Vec::new(),
+            keys: Vec::new(),
+            cooling_off_ms: 0,
+            payload_retention_days: None,
+            recovery: None,
+            dangerous_single_failure_domain: true,
         };
         Ok(Self {
             constitution: charter.check().map_err(wrong)?,

@@ -272,7 +272,7 @@ pub struct ProposalBody {
     /// What is missing, for people.
     #[n(2)]
     pub unmet: Vec<String>,
-    /// What approvals of it sign.
+    /// What approvals of it sign; zero of one that was vetoed before that was known.
     #[n(3)]
     pub intent_hash: quoin_core::IntentHash,
     /// Who has vetoed it.
@@ -621,6 +621,10 @@ pub enum Unavailable {
     /// The key is destroyed.
     #[n(10)]
     KeyDestroyed,
+    /// A sticky budget counts the request, and another signer set than this one is in force, or
+    /// none is.
+    #[n(11)]
+    OtherSignerSet,
 }
 
 /// Asks for presignature ids.

@@ -1,11 +1,13 @@
 //! The command line's shape: each flag is defined once, here.
 
 mod bench;
+mod decision;
 mod offline;
 mod policy;
 mod sequence;
 
 pub use bench::*;
+pub use decision::*;
 pub use offline::*;
 pub use policy::*;
 pub use sequence::*;
@@ -55,11 +57,36 @@ pub enum Command {
     Drill(DrillArgs),
     /// Ask for a signature
     Sign(Box<SignArgs>),
-    /// Approve a request that waits for approvals
+    /// Approve a request or a proposed charter
     Approve(ApproveArgs),
+    /// End a request or a proposed charter, for ever; one person's veto is enough
+    #[command(
+        after_help = "Examples:\n  quoin veto 6f1c… --as carol   (a request: 32 hex digits)\n  \
+                      quoin veto 09ab… --as wendy   (a proposed charter: 64 hex digits)"
+    )]
+    Veto(NoticeArgs),
+    /// State as a watcher that you have seen a request or a proposed charter, and told your people
+    #[command(after_help = "Example:\n  quoin receipt 09ab… --as wendy\n\nWhere a rule says \
+                            `@notice`, its delay counts from this.")]
+    Receipt(NoticeArgs),
+    /// Stop signing, at once
+    Freeze(Box<FreezeArgs>),
+    /// List the freezes in force
+    #[command(after_help = "Example:\n  quoin freezes --json")]
+    Freezes(ReadArgs),
+    /// Ask to lift freezes; others have to approve
+    Unfreeze(UnfreezeArgs),
     /// Show or change the charter
     #[command(subcommand)]
     Charter(CharterCommand),
+    /// Show or add to the address book
+    #[command(subcommand)]
+    Book(BookCommand),
+    /// State facts as a feed
+    #[command(subcommand)]
+    Feed(FeedCommand),
+    /// List what has been signed and could still execute, and burn it
+    Outstanding(OutstandingArgs),
     /// Take nonces, and show which are missing
     #[command(subcommand)]
     Sequence(SequenceCommand),
@@ -293,6 +320,9 @@ pub struct InitPinArgs {
     /// The chain node, for nonces, fees and broadcasting
     #[arg(long, value_name = "URL")]
     pub rpc: Option<String>,
+    /// Where a node listens: `<index>=<host:port>`, for freezes that bypass the gateway
+    #[arg(long = "node", value_parser = host, value_name = "INDEX=HOST:PORT")]
+    pub nodes: Vec<(NodeIndex, String)>,
     /// The data folder to make
     #[arg(long, value_name = "DIR", default_value = "quoin-data")]
     pub data: PathBuf,
@@ -353,6 +383,9 @@ pub enum KeyCommand {
     List(KeyListArgs),
     /// Show one key
     Show(KeyShowArgs),
+    /// Let a key spend, by the next charter: a new key can only receive
+    #[command(after_help = "Example:\n  quoin key allow hedge --as alice,bob")]
+    Allow(KeyAllowArgs),
     /// Show a derived account of a key: its public key, xpub and addresses
     #[command(
         after_help = "The key itself stands at BIP-44's account level, m/44'/coin'/account'; write \
@@ -608,87 +641,6 @@ pub struct SignArgs {
     pub data: DataArg,
 }
 
-/// `quoin approve`.
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  quoin approve 6f1c… --as bob")]
-pub struct ApproveArgs {
-    /// The request's id
-    pub request_id: RequestId,
-    /// Who approves
-    #[arg(long = "as", value_name = "PRINCIPAL")]
-    pub principal: PrincipalId,
-    /// Do not ask before approving
-    #[arg(long)]
-    pub yes: bool,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-    /// The data folder
-    #[command(flatten)]
-    pub data: DataArg,
-}
-
-/// `quoin charter`.
-#[derive(Debug, Subcommand)]
-pub enum CharterCommand {
-    /// Show the charter in force
-    Show(CharterShowArgs),
-    /// Sign the next charter and hand it to the nodes
-    #[command(
-        after_help = "Examples:\n  quoin charter apply --add-rule rule.cedar --as alice,bob\n  \
-                            quoin charter apply --policies policies.cedar --as alice,bob\n  \
-                            quoin charter show --json > charter.json  (edit it)\n  \
-                            quoin charter apply charter.json --as alice,bob"
-    )]
-    Apply(CharterApplyArgs),
-}
-
-/// `quoin charter show`.
-#[derive(Debug, Args)]
-pub struct CharterShowArgs {
-    /// Print JSON, in the form that `apply` reads
-    #[arg(long)]
-    pub json: bool,
-    /// Write the charters after the genesis to a file, oldest first: `charters.cbor` in the folder
-    /// of a node that is new in a later charter
-    #[arg(long, value_name = "FILE", conflicts_with = "json")]
-    pub chain: Option<PathBuf>,
-    /// The data folder
-    #[command(flatten)]
-    pub data: DataArg,
-}
-
-/// `quoin charter apply`.
-#[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("change").required(true).args(["file", "policies", "add_rule"]))]
-pub struct CharterApplyArgs {
-    /// The whole charter as JSON; its number and predecessor are filled in
-    pub file: Option<PathBuf>,
-    /// Replace the policies with this Cedar text
-    #[arg(long, value_name = "FILE")]
-    pub policies: Option<PathBuf>,
-    /// Add this Cedar text to the policies
-    #[arg(long, value_name = "FILE")]
-    pub add_rule: Option<PathBuf>,
-    /// The governors who sign
-    #[arg(
-        long = "as",
-        value_name = "GOVERNOR",
-        value_delimiter = ',',
-        required = true
-    )]
-    pub governors: Vec<PrincipalId>,
-    /// Do not ask before signing
-    #[arg(long)]
-    pub yes: bool,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-    /// The data folder
-    #[command(flatten)]
-    pub data: DataArg,
-}
-
 /// `quoin journal`.
 #[derive(Debug, Subcommand)]
 pub enum JournalCommand {
@@ -815,6 +767,14 @@ fn peer(text: &str) -> Result<(NodeIndex, SocketAddr), String> {
     let (index, address) = text.split_once('=').ok_or("expected `<index>=<address>`")?;
     let address = address.parse().map_err(|e| format!("`{address}`: {e}"))?;
     Ok((node_index(index)?, address))
+}
+
+fn host(text: &str) -> Result<(NodeIndex, String), String> {
+    let (index, host) = text.split_once('=').ok_or("expected `<index>=<host:port>`")?;
+    if !host.contains(':') {
+        return Err(format!("`{host}` has no port"));
+    }
+    Ok((node_index(index)?, host.to_owned()))
 }
 
 #[cfg(test)]

@@ -5,10 +5,13 @@
 //! one place. Nothing in it is trusted that the pinned genesis does not lead to.
 
 use crate::failure::Failure;
-use quoin_core::{Certificate, ClusterId, PrincipalId, RequestId, SecretBytes, SigningIdentity};
+use quoin_core::{
+    Certificate, ClusterId, NodeIndex, PrincipalId, RequestId, SecretBytes, SigningIdentity,
+};
 use quoin_policy::{Charter, Constitution, verify_genesis, verify_successor};
 use rand_core::{OsRng, RngCore};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -29,6 +32,10 @@ pub struct ClusterFile {
     /// Whether this is a dev cluster, whose keys protect nothing.
     #[serde(default)]
     pub dev: bool,
+    /// Where the nodes listen, each `host:port`. Freezes, vetoes and receipts go to them directly,
+    /// because a gateway could keep them; without it they go through the gateway alone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub nodes: BTreeMap<NodeIndex, String>,
 }
 
 /// A data folder.

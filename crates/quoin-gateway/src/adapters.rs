@@ -12,7 +12,7 @@ use quoin_core::{
     Certificate, CharterNumber, ClusterId, NodeIndex, Payload, Rejection, Scheme, Signed,
     SignerSet, Stamp, TimeMs,
 };
-use quoin_policy::{Approval, Charter, Constitution, verify_genesis, verify_successor};
+use quoin_policy::{Approval, Charter, Constitution, Mode, verify_genesis, verify_successor};
 use quoin_protocol::combine::{self, KeyPublic, Opening};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -377,6 +377,7 @@ fn view_of(constitution: &Constitution) -> ClusterView {
         number: constitution.number(),
         hash: constitution.hash(),
         threshold: charter.threshold,
+        has_sticky_budgets: charter.budgets.iter().any(|b| b.mode == Mode::Sticky),
         nodes: nodes.map(|n| (n.index, n.credential.clone())).collect(),
         rosters: (0..=constitution.number().0)
             .map(CharterNumber)

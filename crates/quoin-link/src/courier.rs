@@ -74,7 +74,10 @@ impl Couriers {
 
     /// The queue of a courier that is still there.
     pub(crate) fn queue(&self, id: u64) -> Option<Arc<SendQueue>> {
-        self.state().live.get(&id).map(|seated| seated.queue.clone())
+        self.state()
+            .live
+            .get(&id)
+            .map(|seated| seated.queue.clone())
     }
 
     /// Closes a courier's connection.

@@ -120,7 +120,11 @@ impl Endpoint {
         listener: Option<TcpListener>,
     ) -> Result<(Self, mpsc::Receiver<Inbound>), LinkError> {
         let pins = LivePins::new(config.pins);
-        let tls = Configs::new(&config.identity, pins.clone(), config.limits.couriers_max > 0)?;
+        let tls = Configs::new(
+            &config.identity,
+            pins.clone(),
+            config.limits.couriers_max > 0,
+        )?;
         let (inbound, received) = mpsc::channel(config.limits.inbound_events_max);
         let (running, ended) = mpsc::channel(1);
         let shared = Arc::new(Shared {
@@ -368,10 +372,7 @@ async fn accept_one(shared: Arc<Shared>, stream: TcpStream, place: OwnedSemaphor
     tracing::debug!(%refused, "inbound link refused");
 }
 
-async fn accept_handshake(
-    shared: &Shared,
-    stream: TcpStream,
-) -> Result<Accepted, LinkError> {
+async fn accept_handshake(shared: &Shared, stream: TcpStream) -> Result<Accepted, LinkError> {
     no_delay(&stream)?;
     let acceptor = TlsAcceptor::from(shared.tls.server.clone());
     let tls = acceptor.accept(stream).await;

@@ -151,7 +151,7 @@ impl Row {
         let calm = Calm::default();
         let request = asked.request(&calm)?;
         // Large charters asked whole take milliseconds each: fewer of them say the same.
-        let blocks = (runs.min(2_000_000 / rules) / BLOCK).max(4);
+        let blocks = (runs.min(500_000 / rules) / BLOCK).max(2);
         let (mut whole, mut index) = (Vec::new(), Vec::new());
         for _ in 0..blocks {
             for (ask_whole, times) in [(true, &mut whole), (false, &mut index)] {

@@ -104,7 +104,7 @@ pub struct Charter {
     #[serde(default)]
     pub cooling_off_ms: u64,
     /// After how many days nodes erase the keys under which their journals keep payloads; without
-    /// it they keep them. Reservations, decisions and hashes stay.
+    /// it they keep them; at least 40. Reservations, decisions and hashes stay.
     #[n(22)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload_retention_days: Option<u16>,

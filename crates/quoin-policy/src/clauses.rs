@@ -292,7 +292,7 @@ pub(crate) fn tests(body: &pst::Template, actions: &BTreeSet<String>) -> Vec<Tes
         *of_resource || actions.iter().all(|a| always_there(a, name))
     };
     let parts = conjuncts(body).into_iter();
-    let tests = parts.filter_map(|part| test_of(&part.expr, part.negated));
+    let tests = parts.map_while(|part| test_of(&part.expr, part.negated));
     tests.take_while(there).collect()
 }
 
@@ -348,17 +348,11 @@ fn compared(op: BinaryOp, literal: &Literal, literal_first: bool) -> Option<(Che
     }
 }
 
-/// All conditions of a policy with its scope, as one Cedar expression.
-pub(crate) fn whole(body: &pst::Template) -> String {
-    let scope = [
-        format!("principal {}", body.principal),
-        format!("action {}", body.action),
-        format!("resource {}", body.resource),
-    ];
-    // A variable that is not constrained stands alone.
-    let scope = scope.into_iter().filter(|part| !part.ends_with(' '));
+/// What has to hold beside `scope`, as one Cedar expression.
+pub(crate) fn joined(scope: Vec<String>, body: &pst::Template) -> String {
     let parts = conjuncts(body).into_iter().map(|part| part.text());
-    let all: Vec<String> = scope.chain(parts).map(|part| format!("({part})")).collect();
+    let all = scope.into_iter().chain(parts);
+    let all: Vec<String> = all.map(|part| format!("({part})")).collect();
     if all.is_empty() {
         "true".to_owned()
     } else {

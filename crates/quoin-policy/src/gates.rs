@@ -85,22 +85,22 @@ impl Constitution {
         entry.is_some_and(|entry| entry.kind == BookKind::Margin)
     }
 
-    /// Refuses what a holder of one of the roles has vetoed.
-    pub(crate) fn not_vetoed(&self, request: &Request<'_>, roles: &[&str]) -> Result<(), Denial> {
+    /// Refuses what somebody has vetoed who may, as it stands beside these obligations.
+    pub(crate) fn not_vetoed(
+        &self,
+        request: &Request<'_>,
+        obligations: &Obligations,
+    ) -> Result<(), Denial> {
         let subject = Subject::Request(request.stamp.request_id);
-        let mut vetoes = request.conditions.notices.vetoes(&subject);
-        let may = |principal: &&Principal| {
-            !principal.is_expired(request.now) && roles.iter().any(|role| principal.holds(role))
-        };
-        let vetoed = vetoes.find_map(|id| self.principal(id).filter(may));
-        match vetoed {
+        let vetoed = self.vetoed_by(request.conditions.notices, &subject, obligations);
+        match vetoed.first() {
             None => Ok(()),
             Some(principal) => deny(
                 DenialReason::Vetoed,
                 "request_id",
                 format!(
-                    "`{}` has vetoed the request, for ever; a new one needs a new request id",
-                    principal.id
+                    "`{principal}` has vetoed the request, for ever; a new one needs a new request \
+                     id"
                 ),
             ),
         }

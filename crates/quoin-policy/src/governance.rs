@@ -6,6 +6,14 @@
 //! way of a recovery, for which no policy is asked because no governor is left to ask, is here too.
 //! Source: the design, sections 4 and 6.
 
+mod parts;
+mod proposal;
+
+pub use parts::{CharterPart, changed_parts};
+pub use proposal::{
+    ProposalEvidence, ProposalFault, ProposalPending, ProposalState, ProposalUnmet,
+};
+
 use crate::approval::{Approval, Claim, IgnoredApproval, ReliedRule, verify};
 use crate::cedar::{Query, Verdict};
 use crate::charter::{Charter, GOVERNOR_ROLE, Principal, Recovery, WATCHER_ROLE};
@@ -13,7 +21,7 @@ use crate::check::CharterError;
 use crate::constitution::Constitution;
 use crate::denial::{DEFAULT_DENY, Denial, DenialReason};
 use crate::judge::CLUSTER_ACCOUNT;
-use crate::notice::{Notices, Subject};
+use crate::notice::Subject;
 use crate::obligation::{Obligations, Unmet};
 use crate::schema::{CHANGE_CHARTER, account_pairs, charter_pairs};
 use crate::succession::{follows, recoverers, recovers_only, signers, successor};
@@ -24,7 +32,6 @@ use quoin_core::{
     Certificate, CharterHash, IntentHash, PrincipalId, RequestId, RoleId, RuleId, Signed, TimeMs,
     tags,
 };
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// When approvals of a charter made with a passkey have to lapse: never. A passkey's signature does
@@ -32,137 +39,6 @@ use std::collections::BTreeSet;
 pub const CHARTER_APPROVAL_NOT_AFTER: TimeMs = TimeMs(u64::MAX);
 /// The longest grant that a proposal may give, from when it is judged: three years.
 pub const GRANT_MS_MAX: u64 = 3 * 366 * 24 * 60 * 60 * 1000;
-
-/// A part of a charter, as policies name what changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CharterPart {
-    /// The cluster's name.
-    Name,
-    /// The nodes.
-    Nodes,
-    /// How many nodes sign, and what is promised against malicious ones.
-    Threshold,
-    /// The gateways.
-    Gateways,
-    /// Principals, their roles, credentials and grants.
-    Principals,
-    /// How many governors sign.
-    GovernorQuorum,
-    /// The budgets.
-    Budgets,
-    /// The assets.
-    Assets,
-    /// The address book.
-    Book,
-    /// The policies.
-    Policies,
-    /// The officers of backups.
-    Backup,
-    /// When facts are believed.
-    Facts,
-    /// The keys that may spend.
-    Keys,
-    /// Cooling-off, retention, and what is allowed of failure domains.
-    Limits,
-    /// Who may put new governors in place.
-    Recovery,
-}
-
-impl CharterPart {
-    /// The name that policies see in `context.changes`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Name => "name",
-            Self::Nodes => "nodes",
-            Self::Threshold => "threshold",
-            Self::Gateways => "gateways",
-            Self::Principals => "principals",
-            Self::GovernorQuorum => "governor_quorum",
-            Self::Budgets => "budgets",
-            Self::Assets => "assets",
-            Self::Book => "book",
-            Self::Policies => "policies",
-            Self::Backup => "backup",
-            Self::Facts => "facts",
-            Self::Keys => "keys",
-            Self::Limits => "limits",
-            Self::Recovery => "recovery",
-        }
-    }
-}
-
-/// The parts in which two charters differ. Number, cluster and predecessor are no parts: they always
-/// differ as they must.
-#[must_use]
-pub fn changed_parts(old: &Charter, new: &Charter) -> BTreeSet<CharterPart> {
-    // Taken apart in full, so that a new field does not compile before it is given to a part.
-    let Charter {
-        version: _,
-        number: _,
-        cluster: _,
-        previous: _,
-        name,
-        nodes,
-        threshold,
-        f_tol,
-        dangerous_disjoint_signers,
-        gateways,
-        principals,
-        governor_quorum,
-        budgets,
-        assets,
-        book,
-        policies,
-        backup,
-        facts,
-        keys,
-        cooling_off_ms,
-        payload_retention_days,
-        dangerous_single_failure_domain,
-        recovery,
-    } = new;
-    let signing = (*threshold, *f_tol, *dangerous_disjoint_signers);
-    let limits = (
-        *cooling_off_ms,
-        *payload_retention_days,
-        *dangerous_single_failure_domain,
-    );
-    let differ = [
-        (CharterPart::Name, *name != old.name),
-        (CharterPart::Nodes, *nodes != old.nodes),
-        (
-            CharterPart::Threshold,
-            signing != (old.threshold, old.f_tol, old.dangerous_disjoint_signers),
-        ),
-        (CharterPart::Gateways, *gateways != old.gateways),
-        (CharterPart::Principals, *principals != old.principals),
-        (
-            CharterPart::GovernorQuorum,
-            *governor_quorum != old.governor_quorum,
-        ),
-        (CharterPart::Budgets, *budgets != old.budgets),
-        (CharterPart::Assets, *assets != old.assets),
-        (CharterPart::Book, *book != old.book),
-        (CharterPart::Policies, *policies != old.policies),
-        (CharterPart::Backup, *backup != old.backup),
-        (CharterPart::Facts, *facts != old.facts),
-        (CharterPart::Keys, *keys != old.keys),
-        (
-            CharterPart::Limits,
-            limits
-                != (
-                    old.cooling_off_ms,
-                    old.payload_retention_days,
-                    old.dangerous_single_failure_domain,
-                ),
-        ),
-        (CharterPart::Recovery, *recovery != old.recovery),
-    ];
-    let differing = differ.into_iter().filter(|(_, differs)| *differs);
-    differing.map(|(part, _)| part).collect()
-}
 
 /// What an approval of a charter hashes.
 #[derive(Encode)]
@@ -198,127 +74,6 @@ pub fn charter_request_id(charter: &CharterHash) -> RequestId {
     let bytes = id.iter_mut().zip(charter.0);
     bytes.for_each(|(to, from)| *to = from);
     RequestId(id)
-}
-
-/// What a node knows of a proposal beside its certificate.
-#[derive(Clone, Copy, Debug)]
-pub struct ProposalEvidence<'a> {
-    /// When this node saw it first, by its own journal.
-    pub first_seen: TimeMs,
-    /// The node's effective time.
-    pub now: TimeMs,
-    /// Vetoes and receipts.
-    pub notices: &'a Notices,
-    /// Approvals, none of them checked.
-    pub approvals: &'a [Signed<Approval>],
-}
-
-/// How a proposal stands.
-#[derive(Debug)]
-pub enum ProposalState {
-    /// It cannot come into force.
-    Refused(ProposalFault),
-    /// Something has to happen first.
-    Pending(ProposalPending),
-    /// It is the next constitution.
-    Ready(Box<Constitution>),
-}
-
-/// Why a proposal cannot come into force.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ProposalFault {
-    /// It is no valid successor.
-    #[error(transparent)]
-    Charter(#[from] CharterError),
-    /// The policies in force do not permit it to enough governors.
-    #[error(transparent)]
-    Denied(#[from] Denial),
-    /// It has been vetoed, which is for ever.
-    #[error("vetoed by {}", listed(.0))]
-    Vetoed(Vec<PrincipalId>),
-}
-
-/// What a proposal waits for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ProposalPending {
-    /// What is missing.
-    pub unmet: Vec<ProposalUnmet>,
-    /// What approvals have to sign.
-    pub intent_hash: IntentHash,
-    /// The policies that permit it to those who have signed.
-    pub rules: Vec<RuleId>,
-    /// The approvals that do not count.
-    pub ignored: Vec<IgnoredApproval>,
-}
-
-impl ProposalPending {
-    /// When the delay ends, when it has begun.
-    #[must_use]
-    pub fn until(&self) -> Option<TimeMs> {
-        self.unmet.iter().find_map(|unmet| match unmet {
-            ProposalUnmet::Obligation {
-                unmet: Unmet::Delay { until },
-            } => Some(*until),
-            _ => None,
-        })
-    }
-}
-
-/// Something that has to happen before a proposal comes into force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum ProposalUnmet {
-    /// Too few have signed whom the policies permit to.
-    Signatures {
-        /// Whose signatures are missing: governors, or for a recovery whom the charter names.
-        role: RoleId,
-        /// How many are needed.
-        needed: u8,
-        /// Whose count.
-        given: Vec<PrincipalId>,
-    },
-    /// What the policies that permit it demand.
-    Obligation {
-        /// What is missing.
-        unmet: Unmet,
-    },
-    /// Nobody with the role has acknowledged the notice, so the delay has not begun.
-    Notice {
-        /// The role.
-        role: RoleId,
-        /// How long it will take from then on.
-        delay_ms: u64,
-    },
-}
-
-impl std::fmt::Display for ProposalUnmet {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Signatures {
-                role,
-                needed,
-                given,
-            } => {
-                write!(f, "{needed} signatures of `{role}`")?;
-                match given.len() {
-                    0 => f.write_str(", none given yet"),
-                    _ => write!(f, ", given by {}", listed(given)),
-                }
-            }
-            Self::Obligation { unmet } => unmet.fmt(f),
-            Self::Notice { role, delay_ms } => write!(
-                f,
-                "a receipt of `{role}`, from which a delay of {} s counts",
-                delay_ms / 1000
-            ),
-        }
-    }
-}
-
-fn listed(ids: &[PrincipalId]) -> String {
-    let names: Vec<&str> = ids.iter().map(PrincipalId::as_str).collect();
-    names.join(", ")
 }
 
 /// What is demanded of a proposal, and who has brought it.
@@ -422,28 +177,26 @@ impl Constitution {
         {
             return Ok(demand);
         }
+        let too_few = || CharterError::TooFewGovernors {
+            signed: counted.len(),
+            quorum,
+        };
         let able = permits.of.iter().filter(|(p, _)| !p.is_expired(now));
         if able.count() < usize::from(quorum) {
-            let too_few = CharterError::TooFewGovernors {
-                signed: counted.len(),
-                quorum,
-            };
-            return Err(permits.denial.map_or(too_few.into(), Into::into));
+            return Err(permits.denial.map_or_else(|| too_few().into(), Into::into));
         }
         let rules: BTreeSet<&RuleId> = counted.iter().flat_map(|(_, r)| r).collect();
         let rules: Vec<RuleId> = rules.into_iter().cloned().collect();
-        let unsigned = self
-            .held_role(GOVERNOR_ROLE)
-            .map(|role| ProposalUnmet::Signatures {
-                role,
-                needed: quorum,
-                given: counted.iter().map(|(p, _)| p.id.clone()).collect(),
-            });
+        let unsigned = ProposalUnmet::Signatures {
+            role: self.held_role(GOVERNOR_ROLE).ok_or_else(too_few)?,
+            needed: quorum,
+            given: counted.iter().map(|(p, _)| p.id.clone()).collect(),
+        };
         Ok(Demand {
             hash: next.hash(),
             intent_hash,
             obligations: self.rules.obligations(&rules),
-            unsigned: unsigned.filter(|_| counted.len() < usize::from(quorum)),
+            unsigned: (counted.len() < usize::from(quorum)).then_some(unsigned),
             rules,
             initiators: signed,
         })

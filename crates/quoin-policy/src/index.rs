@@ -8,10 +8,10 @@
 //!
 //! Sound because a policy that is left out has a scope, or a comparison in front, that is false of
 //! the request, and neither can fail: Cedar would have said that it does not match, and nothing more.
-//! Whatever is not left out Cedar evaluates, scope and all. The tests hold the answers against those
-//! of Cedar's authorizer over the whole set.
+//! Whatever is not left out Cedar evaluates, but for the part of the scope that its place says already.
+//! The tests hold the answers against those of Cedar's authorizer over the whole set.
 
-use crate::clauses::{Attribute, Test, tests, whole};
+use crate::clauses::{Attribute, Test, joined, tests};
 use crate::schema::Seen;
 use cedar_policy::Expression;
 use cedar_policy::pst::{
@@ -36,7 +36,7 @@ pub(crate) enum Who {
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) rule: RuleId,
-    /// Its scope and all its conditions.
+    /// Its conditions, and what of its scope its place does not say.
     pub(crate) condition: Expression,
     /// The comparisons in front.
     tests: Vec<Test>,
@@ -96,7 +96,8 @@ impl Index {
             let named = named_actions(&body.action);
             index.entries.push(Entry {
                 rule: rule.clone(),
-                condition: Expression::from_str(&whole(body)).map_err(|e| e.to_string())?,
+                condition: Expression::from_str(&joined(unplaced(body), body))
+                    .map_err(|e| e.to_string())?,
                 tests: tests(body, named.as_ref().unwrap_or(all_actions)),
             });
             places.push((named, who(&body.principal), account(&body.resource)));
@@ -234,10 +235,12 @@ fn who(constraint: &PrincipalConstraint) -> Who {
         | PrincipalConstraint::IsIn(_, EntityOrSlot::Entity(uid)) => uid,
         _ => return Who::Anyone,
     };
-    // No other type holds a principal; whatever that would be is for Cedar to judge.
+    let is_role = !matches!(constraint, PrincipalConstraint::Eq(_));
+    // Nothing else holds or is a principal; whatever that would be is for Cedar to judge.
+    let role = || named_of("Role", named).filter(|_| is_role);
     named_of("Principal", named)
         .map(Who::Principal)
-        .or_else(|| named_of("Role", named).map(Who::Role))
+        .or_else(|| role().map(Who::Role))
         .unwrap_or(Who::Anyone)
 }
 
@@ -249,6 +252,30 @@ fn account(constraint: &ResourceConstraint) -> Option<String> {
         | ResourceConstraint::IsIn(_, EntityOrSlot::Entity(uid)) => named_of("Account", uid),
         _ => None,
     }
+}
+
+/// What a scope asks beside what the policy's place says: a request that visits the place has the
+/// action, the principal or role, and the account.
+fn unplaced(body: &Template) -> Vec<String> {
+    let mut parts = Vec::new();
+    match &body.principal {
+        PrincipalConstraint::Any => {}
+        // The place says whom it is in; the type is left.
+        PrincipalConstraint::IsIn(kind, _) if who(&body.principal) != Who::Anyone => {
+            parts.push(format!("principal is {kind}"));
+        }
+        other if who(other) == Who::Anyone => parts.push(format!("principal {other}")),
+        _ => {}
+    }
+    match &body.resource {
+        ResourceConstraint::Any => {}
+        ResourceConstraint::IsIn(kind, _) if account(&body.resource).is_some() => {
+            parts.push(format!("resource is {kind}"));
+        }
+        other if account(other).is_none() => parts.push(format!("resource {other}")),
+        _ => {}
+    }
+    parts
 }
 
 fn named_of(kind: &str, uid: &EntityUID) -> Option<String> {

@@ -13,14 +13,14 @@ use crate::denial::{Denial, DenialReason};
 use crate::explain::summary;
 use crate::gates::Latitude;
 use crate::ledger::{Ledger, Reservation, Spender};
-use crate::notice::{Subject, VETO_ROLES};
-use crate::obligation::Unmet;
+use crate::notice::Subject;
+use crate::obligation::{Obligations, Unmet};
 use crate::reserve::Costs;
 use crate::warrant::Warrant;
 use quoin_chain::Decoded;
 use quoin_core::{
-    Address, Intent, IntentHash, KeyId, KeyName, KeyState, Purpose, RoleId, RuleId, Scheme, Signed,
-    Stamp, TimeMs,
+    Address, Intent, IntentHash, KeyId, KeyName, KeyState, Purpose, RuleId, Scheme, Signed, Stamp,
+    TimeMs,
 };
 use serde::{Deserialize, Serialize};
 
@@ -160,7 +160,8 @@ impl Constitution {
         let described = |denial| self.described(intent, denial);
         let principal = self.admits(request)?;
         let latitude = self.latitude(request, principal).map_err(described)?;
-        self.not_vetoed(request, &VETO_ROLES).map_err(described)?;
+        let anyhow = Obligations::default();
+        self.not_vetoed(request, &anyhow).map_err(described)?;
         self.may_spend(request).map_err(described)?;
         self.cooled_off(request).map_err(described)?;
         let rules = self.permits(request, latitude == Latitude::Corridor)?;
@@ -186,8 +187,7 @@ impl Constitution {
 
     fn obligations_met(&self, request: &Request<'_>, rules: &[RuleId]) -> Result<(), Stop> {
         let obligations = self.rules.obligations(rules);
-        let roles: Vec<&str> = obligations.approvals.keys().map(RoleId::as_str).collect();
-        let vetoed = self.not_vetoed(request, &roles);
+        let vetoed = self.not_vetoed(request, &obligations);
         vetoed.map_err(|denial| self.described(request.decoded.intent(), denial))?;
         if obligations.is_empty() {
             return Ok(());

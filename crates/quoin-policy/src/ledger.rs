@@ -302,10 +302,13 @@ impl Ledger {
             let budget = budgets.find(|b| b.id == charge.budget)?;
             let window_ms = budget.window_ms;
             let tally = self.tallies.get(&charge.key()).unwrap_or(&empty);
-            let own = tally.own.live(window_ms, now).and_then(|own| match budget.mode {
-                Mode::Strict => Some(own),
-                Mode::Sticky => own.checked_add(tally.foreign.live(window_ms, now)?),
-            });
+            let own = tally
+                .own
+                .live(window_ms, now)
+                .and_then(|own| match budget.mode {
+                    Mode::Strict => Some(own),
+                    Mode::Sticky => own.checked_add(tally.foreign.live(window_ms, now)?),
+                });
             let limit = spender.limit(constitution, budget).unwrap_or_default();
             let of_own = own.and_then(|own| limit.checked_sub(own));
             let all = tally.all.live(window_ms, now);
@@ -388,6 +391,18 @@ impl Ledger {
     #[must_use]
     pub fn holds(&self, id: RequestId) -> bool {
         self.requests.contains_key(&id)
+    }
+
+    /// Whether anything of this account was ever taken.
+    #[must_use]
+    pub fn has_slots(&self, chain: &ChainId, account: &Address) -> bool {
+        self.slots.has(chain, account)
+    }
+
+    /// Whether a request has taken this nonce of an account, or may have before what is remembered.
+    #[must_use]
+    pub fn knows_slot(&self, chain: &ChainId, account: &Address, nonce: u64) -> bool {
+        self.slots.knows(chain, account, nonce)
     }
 
     /// The nonces of an account from `next` on, the lowest that is not executed, that no request has

@@ -94,6 +94,12 @@ impl Obligations {
         all
     }
 
+    /// Whether whoever asks could meet every demand for approvals alone.
+    pub(crate) fn met_by_initiator(&self) -> bool {
+        let alone = |count: &u8| self.initiator_counts && *count < 2;
+        self.approvals.values().all(alone)
+    }
+
     /// Whether nothing is demanded.
     #[must_use]
     pub fn is_empty(&self) -> bool {

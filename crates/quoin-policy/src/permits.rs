@@ -58,7 +58,7 @@ impl Constitution {
         rules: &[RuleId],
     ) -> Result<(), Denial> {
         let intent = request.decoded.intent();
-        let harmless = intent.horizon == Horizon::Unbounded || intent.risk != RiskEffect::Increases;
+        let harmless = intent.horizon != Horizon::Unbounded || intent.risk != RiskEffect::Increases;
         if harmless || self.rules.any_unbounded(rules) {
             return Ok(());
         }

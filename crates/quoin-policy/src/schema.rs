@@ -537,7 +537,11 @@ impl View<'_> {
     }
 
     fn name_of(&self, address: &Address) -> String {
-        let entry = self.constitution.book_entry(&self.intent.chain, address);
+        // A name counts only for the assets that its entry may receive.
+        let asset = self.intent.action.value().map(|value| &value.asset);
+        let entry = self
+            .constitution
+            .entry_for(&self.intent.chain, address, asset);
         entry.map(|e| e.name.to_string()).unwrap_or_default()
     }
 

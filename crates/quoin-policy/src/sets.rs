@@ -37,8 +37,8 @@ use quoin_core::ids::Boot;
 use quoin_core::statement::StatementError;
 use quoin_core::tags::{self, Tag};
 use quoin_core::{
-    Amount, BudgetId, ClusterId, NodeIndex, PrincipalId, PublicCredential, Signed, SignerSet,
-    Statement, TimeMs,
+    Amount, BudgetId, CharterHash, ClusterId, NodeIndex, PrincipalId, PublicCredential, Signed,
+    SignerSet, Statement, TimeMs,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -105,6 +105,10 @@ pub struct SetAck {
     /// What it has co-signed of every sticky budget, by [`crate::Ledger::spends`].
     #[n(5)]
     pub spends: Vec<SetSpend>,
+    /// The charter in force on it, which says what the sticky budgets are: a report under another
+    /// one may leave out what a budget counted before it was sticky.
+    #[n(6)]
+    pub charter: CharterHash,
 }
 
 impl Statement for SetAck {
@@ -210,6 +214,9 @@ pub enum SetFault {
     /// An acknowledgement is for another cluster.
     #[error("`cluster`: the acknowledgement is for another cluster")]
     WrongCluster,
+    /// An acknowledgement is under another charter.
+    #[error("`charter`: the acknowledgement is under another charter than is in force here")]
+    WrongCharter,
     /// An acknowledgement is of a node that the charter does not have.
     #[error("`boot`: the charter has no node `{0}`")]
     UnknownNode(NodeIndex),
@@ -231,7 +238,8 @@ pub enum SetFault {
     },
 }
 
-/// Reads an acknowledgement: signed by its node, which the charter has, and within the limits.
+/// Reads an acknowledgement: signed by its node, which the charter has, under that very charter, and
+/// within the limits.
 ///
 /// # Errors
 /// When it is not.
@@ -245,6 +253,9 @@ pub fn verify_set_ack<'a>(
     let ack = signed.verify(&node.credential)?;
     if ack.cluster != constitution.cluster() {
         return Err(SetFault::WrongCluster);
+    }
+    if ack.charter != constitution.hash() {
+        return Err(SetFault::WrongCharter);
     }
     let spends_max = STICKY_TALLIES_MAX * (REPORTED_SETS_MAX + 1);
     let buckets_max = ack.spends.iter().map(|s| s.buckets.len()).max();

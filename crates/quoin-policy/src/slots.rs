@@ -146,6 +146,20 @@ impl Slots {
         }
     }
 
+    /// Whether anything of this account is remembered.
+    pub(crate) fn has(&self, chain: &ChainId, account: &Address) -> bool {
+        self.0.contains_key(&(chain.clone(), account.clone()))
+    }
+
+    /// Whether a request has taken the nonce, or may have: what is no longer remembered may.
+    pub(crate) fn knows(&self, chain: &ChainId, account: &Address, nonce: u64) -> bool {
+        let account = self.0.get(&(chain.clone(), account.clone()));
+        account.is_some_and(|account| {
+            let forgotten = account.floor.is_some_and(|floor| nonce <= floor);
+            forgotten || account.takes.contains_key(&nonce)
+        })
+    }
+
     /// The nonces from `next` on that no request has taken although one above them is: until they
     /// are filled, by cancels for example, nothing above them executes. The lowest come first.
     pub(crate) fn gaps(&self, chain: &ChainId, account: &Address, next: u64) -> Vec<u64> {

@@ -31,7 +31,7 @@ pub fn may_read_policies(
     now: TimeMs,
 ) -> bool {
     let known = constitution.principal(principal);
-    known.is_some_and(|p|  READER_ROLES.iter().any(|r| p.holds(r)))
+    known.is_some_and(|p| !p.is_expired(now) && READER_ROLES.iter().any(|r| p.holds(r)))
 }
 
 /// The smallest rule that would permit a request that no policy permits, as Cedar text: the nearest
@@ -42,7 +42,7 @@ pub(crate) fn suggestion(view: &View<'_>, query: &Query<'_>) -> Option<String> {
     let intent = view.intent;
     // A signature that works for ever is a privilege of its own.
     let for_ever = intent.horizon == Horizon::Unbounded && intent.risk == RiskEffect::Increases;
-    if is_privileged(query.action) || !(knows_counterparty(view) || true) {
+    if is_privileged(query.action) || for_ever || !knows_counterparty(view) {
         return None;
     }
     let rules = &view.constitution.rules;

@@ -57,6 +57,11 @@ pub const RULES: &[Rule] = &[
         reason: "README.md shows the two commands: the run and the test",
         check: readme_commands,
     },
+    Rule {
+        name: "controls",
+        reason: "docs/controls.md names the test that shows each control, and the test is there",
+        check: super::controls::controls_have_tests,
+    },
 ];
 
 /// A Rust file has fewer lines than this.
@@ -482,6 +487,7 @@ mod tests {
             "whitespace",
             "architecture",
             "readme",
+            "controls",
         ];
         assert_eq!(names, all);
         assert!(RULES.iter().all(|rule| !rule.reason.is_empty()));

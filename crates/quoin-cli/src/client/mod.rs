@@ -5,13 +5,18 @@
 //! against the genesis pinned in the data folder. A request keeps its id over every retry, so that
 //! it is signed and charged once.
 
+mod decision;
+mod direct;
+pub mod freezes;
 pub mod keys;
 pub mod standing;
+pub mod proposals;
 mod wire;
 
 use crate::clock;
 use crate::failure::Failure;
 use crate::folder::{ClusterFile, Folder};
+pub use direct::{Delivery, Statement};
 use keys::VerifiedKey;
 use quoin_chain::Decoded;
 use quoin_core::cbor::{self, Version};
@@ -29,6 +34,8 @@ pub use wire::{
 pub const STAMP_LIFE_MS: u64 = 60 * 60 * 1000;
 /// How long one request is retried while the cluster says that it cannot sign now.
 pub const RETRY_LIMIT: Duration = Duration::from_secs(30);
+/// How long a gateway is waited for where one can do without it.
+const FOLLOW_LIMIT: Duration = Duration::from_secs(2);
 /// The first pause between two tries; it doubles.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// The longest pause between two tries.
@@ -95,15 +102,36 @@ pub struct Subject {
 impl Session {
     /// Opens the data folder and catches up with the charter in force.
     pub async fn open(folder: &Folder) -> Result<Self, Failure> {
+        let mut session = Self::unasked(folder)?;
+        session.follow_charter().await?;
+        Ok(session)
+    }
+
+    /// Opens the data folder without asking anybody: for what must not wait for a gateway. The newest
+    /// charter that was verified here counts.
+    pub fn unasked(folder: &Folder) -> Result<Self, Failure> {
         let file = folder.cluster()?;
-        let gateway = Gateway::new(&file.gateway)?;
-        let mut session = Self {
+        Ok(Self {
+            gateway: Gateway::new(&file.gateway)?,
             constitution: folder.constitution()?,
             folder: folder.clone(),
             file,
-            gateway,
+        })
+    }
+
+    /// Opens the data folder and catches up with the charter in force when the gateway answers soon;
+    /// without that, the newest charter that was verified here counts.
+    pub async fn open_if_asked(folder: &Folder) -> Result<Self, Failure> {
+        let mut session = Self::unasked(folder)?;
+        let followed = tokio::time::timeout(FOLLOW_LIMIT, session.follow_charter()).await;
+        let why = match followed {
+            Ok(Ok(())) => return Ok(session),
+            Ok(Err(failure)) => failure.to_string(),
+            Err(_) => format!("no answer within {} s", FOLLOW_LIMIT.as_secs()),
         };
-        session.follow_charter().await?;
+        crate::say::progress(format!(
+            "the gateway does not show its charter, so the newest one known here counts ({why})"
+        ));
         Ok(session)
     }
 

@@ -4,8 +4,12 @@
 //! they differ all of it is shown.
 
 use crate::failure::Failure;
-use quoin_api::statements::{EpochRange, KeyStatement, NodeStatement};
-use quoin_core::{ClusterId, KeyId, KeyState, NodeIndex, Signed, Statement, TimeMs};
+use quoin_api::statements::{EpochRange, KeyStatement, NodeStatement, UnfreezeStatement};
+use quoin_core::payload::Unfreeze;
+use quoin_core::{
+    ClusterId, FreezeId, KeyId, KeyState, NodeIndex, PrincipalId, RequestId, Signed, Statement,
+    TimeMs,
+};
 use quoin_policy::{Constitution, state_name};
 use serde::Serialize;
 
@@ -70,6 +74,41 @@ impl NodeOpinion {
         Ok(Self {
             node: said.boot.node,
             strikes: said.strikes,
+        })
+    }
+}
+
+/// What one node says it has lifted.
+#[derive(Clone, Debug, Serialize)]
+pub struct NodeLifted {
+    /// The node.
+    pub node: NodeIndex,
+    /// The freezes that it ended.
+    pub lifts: Vec<FreezeId>,
+    /// Whose freezes count no longer.
+    pub suspends: Vec<PrincipalId>,
+    /// The hash of what it knows of freezes since then.
+    pub freezes: String,
+}
+
+impl NodeLifted {
+    /// Verifies a statement about lifted freezes.
+    pub fn of_request(
+        bytes: &[u8],
+        request: RequestId,
+        wanted: &Unfreeze,
+        constitution: &Constitution,
+    ) -> Result<Self, Failure> {
+        let said = verified::<UnfreezeStatement>(bytes, constitution, |s| (s.cluster, s.boot.node))?;
+        if said.request != request || (&said.lifts, &said.suspends) != (&wanted.lifts, &wanted.suspends)
+        {
+            return Err(strange("it is about other freezes"));
+        }
+        Ok(Self {
+            node: said.boot.node,
+            lifts: said.lifts,
+            suspends: said.suspends,
+            freezes: hex::encode(said.freezes),
         })
     }
 }

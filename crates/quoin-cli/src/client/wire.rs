@@ -8,7 +8,7 @@ use quoin_api::http::{
 };
 use quoin_api::sequences::{AllocateBody, AllocatedBody, SequenceBody, SequencesBody, SettleBody};
 use quoin_api::statements;
-use quoin_core::{Certificate, Class, NodeIndex, RequestId, RuleId, Signed};
+use quoin_core::{Certificate, CharterHash, Class, NodeIndex, RequestId, RuleId, Signed};
 use quoin_policy::Charter;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -32,7 +32,7 @@ pub fn http_client(url: &str, limit: Duration) -> Result<reqwest::Client, Failur
 /// A gateway.
 #[derive(Debug)]
 pub struct Gateway {
-    http: reqwest::Client,
+    pub(super) http: reqwest::Client,
     base: String,
 }
 
@@ -128,8 +128,14 @@ pub struct Refused {
 pub struct CharterReport {
     /// Its number.
     pub number: u64,
+    /// Its hash, once it is known.
+    pub hash: Option<CharterHash>,
     /// The nodes on which it is in force.
     pub accepted: Vec<NodeIndex>,
+    /// The nodes on which it is proposed, and waits.
+    pub pending: Vec<NodeIndex>,
+    /// What it waits for.
+    pub unmet: Vec<String>,
     /// The nodes that refused it, and why.
     pub refused: Vec<(NodeIndex, String)>,
     /// The nodes that were not reached; they get it from the others.
@@ -155,11 +161,21 @@ impl Refusal {
 impl CharterReport {
     /// One line for people.
     pub fn line(&self) -> String {
-        let mut text = format!(
-            "charter {} is in force on nodes {}",
-            self.number,
-            list(&self.accepted)
-        );
+        let mut text = match self.accepted.is_empty() {
+            false => format!(
+                "charter {} is in force on nodes {}",
+                self.number,
+                list(&self.accepted)
+            ),
+            true => format!("charter {} is in force on no node", self.number),
+        };
+        if !self.pending.is_empty() {
+            let pending = list(&self.pending);
+            text.push_str(&format!("; proposed on nodes {pending}"));
+        }
+        if !self.unmet.is_empty() {
+            text.push_str(&format!(", missing: {}", self.unmet.join("; ")));
+        }
         for (node, why) in &self.refused {
             text.push_str(&format!("; node {node} refused: {why}"));
         }
@@ -170,6 +186,20 @@ impl CharterReport {
             ));
         }
         text
+    }
+
+    /// A refusal, unless it is in force somewhere: the others follow then.
+    pub fn in_force(&self) -> Result<(), Failure> {
+        if !self.accepted.is_empty() {
+            return Ok(());
+        }
+        let hash = self.hash.map_or_else(String::new, |hash| hash.to_string());
+        Err(Failure::refused(format!("charter {} is not in force yet", self.number))
+            .because(format!("missing: {}", self.unmet.join("; ")))
+            .next(format!(
+                "`quoin charter approve {hash} --as PRINCIPAL`; it comes into force by itself once \
+                 nothing is missing (`quoin charter proposals`)"
+            )))
     }
 }
 
@@ -257,11 +287,16 @@ impl Gateway {
         };
         let builder = self.http.post(self.url("/v1/charter")).json(&body);
         let body: CharterSubmittedBody = self.read(builder, "the charter was not accepted").await?;
-        let (refused, accepted): (Vec<_>, Vec<_>) =
+        let (refused, taken): (Vec<_>, Vec<_>) =
             body.replies.into_iter().partition(|r| r.refused.is_some());
+        let (accepted, pending): (Vec<_>, Vec<_>) =
+            taken.into_iter().partition(|r| r.number >= body.number);
         Ok(CharterReport {
             number: body.number.0,
+            hash: None,
             accepted: accepted.into_iter().map(|r| r.node).collect(),
+            pending: pending.into_iter().map(|r| r.node).collect(),
+            unmet: Vec::new(),
             refused: refused
                 .into_iter()
                 .map(|r| (r.node, r.refused.unwrap_or_default()))
@@ -342,7 +377,7 @@ impl Gateway {
             .await
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(super) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }
 
@@ -372,7 +407,7 @@ impl Gateway {
         Ok(Err((status.as_u16(), Box::new(body.error))))
     }
 
-    async fn read<T: DeserializeOwned>(
+    pub(super) async fn read<T: DeserializeOwned>(
         &self,
         builder: reqwest::RequestBuilder,
         what: &str,

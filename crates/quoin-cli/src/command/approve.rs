@@ -1,30 +1,45 @@
 //! `quoin approve`: read what waits, decode its bytes here, and sign an approval of its meaning.
 //!
 //! The gateway supplies bytes and nothing else: the intent hash that is signed is computed here,
-//! from the payload, the stamp and the policies of the verified charter.
+//! from the payload, the stamp and the policies of the verified charter. Of a proposed charter see
+//! [`super::proposals`].
 
+use super::change;
 use crate::cli::ApproveArgs;
-use crate::client::{Answer, PendingAsk, Session};
+use crate::client::keys::VerifiedKey;
+use crate::client::{Answer, ChangedAnswer, PendingAsk, Session};
 use crate::failure::Failure;
 use crate::{clock, say};
 use quoin_chain::Decoded;
 use quoin_core::cbor::{self, Version};
 use quoin_core::payload::PAYLOAD_BYTES_MAX;
 use quoin_core::{IntentHash, Payload, RequestId, Signed, SigningIdentity, Stamp};
-use quoin_policy::{Approval, intent_hash, summary};
+use quoin_policy::{Approval, Subject, intent_hash, summary};
 use serde_json::json;
 
 /// Runs the command.
 pub async fn run(args: ApproveArgs) -> Result<(), Failure> {
     let session = Session::open(&args.data.folder()).await?;
     let identity = session.folder().principal(&args.principal)?;
-    let waiting = session.gateway().pending(args.request_id).await?;
-    let read = Read::from_pending(&session, args.request_id, &waiting).await?;
-    for line in read.lines(&session) {
+    match args.subject {
+        Subject::Request(id) => request(&session, &args, id, &identity).await,
+        Subject::Charter(hash) => super::proposals::approve(&session, &args, hash, &identity).await,
+    }
+}
+
+async fn request(
+    session: &Session,
+    args: &ApproveArgs,
+    id: RequestId,
+    identity: &SigningIdentity,
+) -> Result<(), Failure> {
+    let waiting = session.gateway().pending(id).await?;
+    let read = Read::from_pending(session, id, &waiting).await?;
+    for line in read.lines(session) {
         say::progress(line);
     }
     say::confirmed(&format!("Approve this as `{}`?", args.principal), args.yes)?;
-    let approval = read.approval(&session, &args, &identity);
+    let approval = read.approval(session, args, identity);
     let answer = session.gateway().approve(&approval.to_bytes()).await?;
     let hash = read.intent_hash;
     match answer {
@@ -53,13 +68,56 @@ pub async fn run(args: ApproveArgs) -> Result<(), Failure> {
             say::line("approved; the request is under way");
             Ok(())
         }
+        Answer::Changed(changed) => carried_out(session, args, &read, &changed),
+        Answer::KeyCreated(certificate) | Answer::KeyRenewed(certificate) => {
+            let chain_id = session.file().chain_id;
+            let key = VerifiedKey::from_certificate(&certificate, session.constitution(), chain_id)?;
+            if args.json {
+                return say::json(&json!({ "approved": hash, "signed": false, "key": key.view() }));
+            }
+            say::line(format!(
+                "approved; nothing is missing any more: the key `{}` is at epoch {}",
+                key.public().name,
+                key.public().epoch.0
+            ));
+            Ok(())
+        }
         other => Err(other.into_failure("the approval was not accepted")),
     }
+}
+
+/// A change of a key, of a node or of freezes, which the approval has set going.
+fn carried_out(
+    session: &Session,
+    args: &ApproveArgs,
+    read: &Read,
+    changed: &ChangedAnswer,
+) -> Result<(), Failure> {
+    let id = read.stamp.request_id;
+    if let Payload::Unfreeze(wish) = &read.payload {
+        return super::unfreeze::shown(session, wish, id, changed, args.json);
+    }
+    let nodes: Vec<_> = changed.statements.iter().map(|(node, _)| *node).collect();
+    if args.json {
+        say::json(&json!({
+            "approved": read.intent_hash,
+            "signed": false,
+            "request_id": id,
+            "nodes": nodes,
+            "failed": change::failures(changed),
+            "missing": changed.missing,
+        }))?;
+    } else {
+        let nodes = change::list(&nodes);
+        say::line(format!("approved; carried out on nodes {nodes}, by their own word"));
+    }
+    change::finish(changed, id, false)
 }
 
 /// A pending request as it was decoded here.
 struct Read {
     stamp: Stamp,
+    payload: Payload,
     decoded: Decoded,
     intent_hash: IntentHash,
     key_name: String,
@@ -109,6 +167,7 @@ impl Read {
         Ok(Self {
             intent_hash: intent_hash(&decoded, &stamp, &relied),
             stamp,
+            payload,
             decoded,
             key_name,
         })

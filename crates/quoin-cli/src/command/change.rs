@@ -175,13 +175,7 @@ pub async fn node(args: NodeChangeArgs, change: NodeChange) -> Result<(), Failur
         node: args.index,
         change,
     };
-    let subject = Subject {
-        key: None,
-        account: quoin_account(CLUSTER_ACCOUNT)?,
-        purpose: Purpose::Trading,
-        scheme: Scheme::Ecdsa,
-        custody: CustodyMethod::Mpc,
-    };
+    let subject = of_the_cluster()?;
     say::progress(match change {
         NodeChange::Pardon => format!("the nodes lift the quarantine of node {} …", args.index),
         NodeChange::Readmit => format!("the nodes take node {} back as it is …", args.index),
@@ -246,7 +240,8 @@ async fn ask(
     Ok((request, answer))
 }
 
-fn asker<'a>(
+/// Who asks, under this request id or a fresh one.
+pub fn asker<'a>(
     principal: &'a PrincipalId,
     identity: &'a quoin_core::SigningIdentity,
     request_id: Option<RequestId>,
@@ -258,7 +253,19 @@ fn asker<'a>(
     }
 }
 
-fn quoin_account(address: &str) -> Result<Account, Failure> {
+/// What is about no key: key, purpose and scheme mean nothing.
+pub fn of_the_cluster() -> Result<Subject, Failure> {
+    Ok(Subject {
+        key: None,
+        account: quoin_account(CLUSTER_ACCOUNT)?,
+        purpose: Purpose::Trading,
+        scheme: Scheme::Ecdsa,
+        custody: CustodyMethod::Mpc,
+    })
+}
+
+/// An account on Quoin itself.
+pub fn quoin_account(address: &str) -> Result<Account, Failure> {
     let address: Address = address
         .parse()
         .map_err(Failure::from_error("there is no such account on Quoin"))?;
@@ -269,7 +276,8 @@ fn quoin_account(address: &str) -> Result<Account, Failure> {
     })
 }
 
-fn changed(answer: Answer, what: &str, id: RequestId) -> Result<ChangedAnswer, Failure> {
+/// What came of a change.
+pub fn changed(answer: Answer, what: &str, id: RequestId) -> Result<ChangedAnswer, Failure> {
     match answer {
         Answer::Changed(changed) => Ok(changed),
         other => Err(other.into_failure(what).naming(id)),
@@ -277,7 +285,7 @@ fn changed(answer: Answer, what: &str, id: RequestId) -> Result<ChangedAnswer, F
 }
 
 /// Tells who has not carried the change out yet. What must not be left half done is a failure then.
-fn finish(changed: &ChangedAnswer, id: RequestId, everywhere: bool) -> Result<(), Failure> {
+pub fn finish(changed: &ChangedAnswer, id: RequestId, everywhere: bool) -> Result<(), Failure> {
     let mut open: Vec<String> = changed
         .failed
         .iter()
@@ -301,7 +309,8 @@ fn finish(changed: &ChangedAnswer, id: RequestId, everywhere: bool) -> Result<()
     Ok(())
 }
 
-fn failures(changed: &ChangedAnswer) -> Vec<serde_json::Value> {
+/// What the nodes said that have not carried a change out.
+pub fn failures(changed: &ChangedAnswer) -> Vec<serde_json::Value> {
     let failed = changed.failed.iter();
     failed
         .map(|(node, why)| json!({ "node": node, "message": why }))
@@ -341,7 +350,8 @@ const fn wanted(change: &KeyChange) -> Option<KeyState> {
     }
 }
 
-fn list(nodes: &[NodeIndex]) -> String {
+/// The nodes, for people.
+pub fn list(nodes: &[NodeIndex]) -> String {
     let texts: Vec<String> = nodes.iter().map(ToString::to_string).collect();
     texts.join(", ")
 }

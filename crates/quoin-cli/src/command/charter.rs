@@ -1,25 +1,41 @@
-//! `quoin charter`: show the charter in force, and bring the next one into force.
+//! `quoin charter`: show the charter in force, plan the next one, and bring it into force.
 //!
 //! The next charter is built on the one that was verified here, checked here before anybody signs
-//! it, and handed to the nodes, each of which checks it again.
+//! it, and handed to the nodes, each of which checks it again. A charter with fewer signatures, or
+//! one of which more is demanded, is a proposal ([`super::proposals`]).
 
-use crate::cli::{CharterApplyArgs, CharterCommand, CharterShowArgs};
+use super::proposals::{checked, plan_lines};
+use super::recorded::Recorded;
+use crate::cli::{
+    CharterApplyArgs, CharterCommand, CharterPlanArgs, CharterProposeArgs, CharterShowArgs,
+    GovernorsArgs, NextCharterArgs, ReadArgs,
+};
 use crate::client::keys::VerifiedKey;
-use crate::client::{CharterReport, Session};
+use crate::client::standing::date;
+use crate::client::{CharterReport, Patience, Session};
 use crate::failure::Failure;
 use crate::folder::{read, read_json, write_file};
 use crate::{clock, say};
 use quoin_core::{Certificate, PrincipalId};
 use quoin_node::run::charters_to_bytes;
-use quoin_policy::{Charter, Constitution, NodeEntry, cluster_words, verify_successor};
+use quoin_policy::{Charter, Constitution, Flip, NodeEntry, cluster_words, verify_successor};
 use serde_json::json;
-use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// For how long a charter of which nothing more is demanded is waited for.
+const ENACT_LIMIT: Duration = Duration::from_secs(5);
 
 /// Runs the command.
 pub async fn run(command: CharterCommand) -> Result<(), Failure> {
     match command {
         CharterCommand::Show(args) => show(args).await,
+        CharterCommand::Plan(args) => plan(args).await,
+        CharterCommand::Propose(args) => propose(args).await,
+        CharterCommand::Proposals(args) => super::proposals::list(args).await,
+        CharterCommand::Approve(args) => super::approve::run(args).await,
+        CharterCommand::Veto(args) => super::notice::veto(args).await,
         CharterCommand::Apply(args) => apply(args).await,
+        CharterCommand::Grants(args) => grants(args).await,
     }
 }
 
@@ -70,49 +86,179 @@ async fn show(args: CharterShowArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+async fn plan(args: CharterPlanArgs) -> Result<(), Failure> {
+    let session = Session::open(&args.data.folder()).await?;
+    let next = next_charter(&session, &args.next)?;
+    let next = checked(next)?;
+    let current = session.constitution();
+    let plan = quoin_policy::plan(current, &next, clock::now());
+    let recorded = super::recorded::of(session.folder(), args.node.as_deref())?;
+    let flips = quoin_policy::effect(current, &next, &recorded.requests);
+    if args.json {
+        return say::json(&json!({
+            "plan": plan,
+            "recorded": recorded.requests.len(),
+            "node": recorded.node,
+            "flips": flips,
+        }));
+    }
+    say::line(plan.to_string().trim_end());
+    for line in effect_lines(&recorded, &flips) {
+        say::line(line);
+    }
+    Ok(())
+}
+
+fn effect_lines(recorded: &Recorded, flips: &[Flip]) -> Vec<String> {
+    let Some(node) = &recorded.node else {
+        return vec![
+            "\nno node's folder is here, so no recorded request was judged again (`--node DIR`)"
+                .to_owned(),
+        ];
+    };
+    let mut lines = vec![format!(
+        "\nof {} requests that {node} has recorded, {} would be decided otherwise",
+        recorded.requests.len(),
+        flips.len()
+    )];
+    lines.extend(flips.iter().map(|flip| {
+        format!(
+            "  {} → {}: {} (`{}`, {})",
+            flip.before.name(),
+            flip.after.name(),
+            flip.summary,
+            flip.principal,
+            date(flip.at)
+        )
+    }));
+    lines
+}
+
+async fn propose(args: CharterProposeArgs) -> Result<(), Failure> {
+    let session = Session::open(&args.data.folder()).await?;
+    let next = next_charter(&session, &args.next)?;
+    for line in plan_lines(&session, &next) {
+        say::progress(line);
+    }
+    let question = format!("Propose charter {} as `{}`?", next.number.0, args.principal);
+    say::confirmed(&question, args.yes)?;
+    keys_keep_their_holders(&session.keys().await?, session.constitution(), &next)?;
+    let mut certificate = Certificate::unsigned(next);
+    certificate.endorse(&session.folder().principal(&args.principal)?);
+    session.awaits(&certificate).map_err(|fault| {
+        Failure::new("the charter is not acceptable")
+            .because(fault)
+            .next("nothing was handed in; change it and propose it again")
+    })?;
+    let hash = certificate.unverified().hash();
+    let report = session.gateway().submit_charter(&certificate).await?;
+    super::proposals::handed_in(&session, hash, report, args.json).await
+}
+
+async fn grants(args: ReadArgs) -> Result<(), Failure> {
+    let session = Session::open(&args.data.folder()).await?;
+    let lines = quoin_policy::grants(session.constitution().charter());
+    if args.json {
+        return say::json(&lines);
+    }
+    let now = clock::now();
+    for grant in lines {
+        let roles: Vec<&str> = grant.roles.iter().map(|r| r.as_str()).collect();
+        let over = if now >= grant.expires { "  ENDED" } else { "" };
+        say::line(format!(
+            "{}{}  {}  until {}{over}",
+            "  ".repeat(grant.depth),
+            grant.principal,
+            roles.join(", "),
+            date(grant.expires)
+        ));
+    }
+    Ok(())
+}
+
 async fn apply(args: CharterApplyArgs) -> Result<(), Failure> {
     let mut session = Session::open(&args.data.folder()).await?;
-    let next = next_charter(&session, &args)?;
-    for line in difference(session.constitution().charter(), &next)? {
+    let next = next_charter(&session, &args.next)?;
+    bring(&mut session, next, &args.governors, args.json).await
+}
+
+/// Shows what a charter changes, asks, signs it as the governors, and hands it in.
+pub async fn bring(
+    session: &mut Session,
+    next: Charter,
+    governors: &GovernorsArgs,
+    as_json: bool,
+) -> Result<(), Failure> {
+    for line in plan_lines(session, &next) {
         say::progress(line);
     }
     let question = format!(
         "Sign charter {} as {}?",
         next.number.0,
-        names(&args.governors)
+        names(&governors.governors)
     );
-    say::confirmed(&question, args.yes)?;
-    let report = sign_and_submit(&mut session, next, &args.governors).await?;
-    if args.json {
-        return say::json(&json!({
+    say::confirmed(&question, governors.yes)?;
+    let wait = Duration::from_secs(governors.wait);
+    let report = submit(session, next, &governors.governors, wait).await?;
+    if as_json {
+        say::json(&json!({
             "number": report.number,
+            "hash": report.hash,
             "accepted": report.accepted,
+            "pending": report.pending,
             "refused": report.refused,
             "missing": report.missing,
-        }));
+        }))?;
+    } else {
+        say::line(report.line());
     }
-    say::line(report.line());
-    Ok(())
+    report.in_force()
 }
 
-/// Signs the next charter with the governors' keys of this folder, hands it in, and follows it.
+/// Signs the next charter with the governors' keys of this folder, and hands it in; a failure when it
+/// is not in force soon.
 pub async fn sign_and_submit(
     session: &mut Session,
     next: Charter,
     governors: &[PrincipalId],
+) -> Result<CharterReport, Failure> {
+    let report = submit(session, next, governors, ENACT_LIMIT).await?;
+    report.in_force()?;
+    Ok(report)
+}
+
+async fn submit(
+    session: &mut Session,
+    next: Charter,
+    governors: &[PrincipalId],
+    wait: Duration,
 ) -> Result<CharterReport, Failure> {
     keys_keep_their_holders(&session.keys().await?, session.constitution(), &next)?;
     let mut certificate = Certificate::unsigned(next);
     for governor in governors {
         certificate.endorse(&session.folder().principal(governor)?);
     }
-    verify_successor(session.constitution(), &certificate, clock::now()).map_err(|e| {
+    let unfit = |why: String| {
         Failure::new("the charter is not acceptable")
-            .because(e)
+            .because(why)
             .next("nothing was handed in; change it and apply it again")
-    })?;
-    let report = session.gateway().submit_charter(&certificate).await?;
-    if report.accepted.is_empty() {
+    };
+    verify_successor(session.constitution(), &certificate, clock::now())
+        .map_err(|e| unfit(e.to_string()))?;
+    session.awaits(&certificate).map_err(|e| unfit(e.to_string()))?;
+    let mut report = session.gateway().submit_charter(&certificate).await?;
+    let mut patience = Patience::of(wait);
+    while report.accepted.is_empty() && !report.pending.is_empty() && patience.pause().await {
+        // Handing it in again asks how it stands, and changes nothing.
+        report = session.gateway().submit_charter(&certificate).await?;
+    }
+    report.hash = Some(certificate.unverified().hash());
+    if !report.pending.is_empty()
+        && let Ok(proposal) = session.proposal(certificate.unverified().hash()).await
+    {
+        report.unmet = proposal.unmet().into_iter().map(str::to_owned).collect();
+    }
+    if report.accepted.is_empty() && report.pending.is_empty() {
         let why = report.line();
         return Err(Failure::new("no node accepted the charter").because(why));
     }
@@ -151,7 +297,7 @@ fn keys_keep_their_holders(
 }
 
 /// The charter after the one in force, with the change that the arguments name.
-fn next_charter(session: &Session, args: &CharterApplyArgs) -> Result<Charter, Failure> {
+fn next_charter(session: &Session, args: &NextCharterArgs) -> Result<Charter, Failure> {
     let current = session.constitution().charter();
     let text = |path: &std::path::Path| {
         String::from_utf8(read(path)?).map_err(Failure::from_error(format!(
@@ -191,64 +337,6 @@ pub fn successor(session: &Session, charter: Charter) -> Charter {
     }
 }
 
-/// What changes, for people: policies line by line, budgets and everything else by name.
-fn difference(old: &Charter, new: &Charter) -> Result<Vec<String>, Failure> {
-    let mut lines = vec![format!("charter {} → {}", old.number.0, new.number.0)];
-    let policies = |c: &Charter| -> Vec<String> {
-        c.policies
-            .lines()
-            .map(|l| l.trim_end().to_owned())
-            .filter(|l| !l.is_empty())
-            .collect()
-    };
-    lines.extend(sides("", &policies(old), &policies(new)));
-    let budgets = |c: &Charter| {
-        c.budgets
-            .iter()
-            .map(budget_line)
-            .collect::<Result<Vec<_>, Failure>>()
-    };
-    lines.extend(sides("budget ", &budgets(old)?, &budgets(new)?));
-    let rest = [
-        ("nodes", old.nodes != new.nodes),
-        ("gateways", old.gateways != new.gateways),
-        ("principals", old.principals != new.principals),
-        ("backup", old.backup != new.backup),
-        ("assets", old.assets != new.assets),
-        ("address book", old.book != new.book),
-        (
-            "threshold",
-            (old.threshold, old.f_tol) != (new.threshold, new.f_tol),
-        ),
-        (
-            "governor quorum",
-            old.governor_quorum != new.governor_quorum,
-        ),
-    ];
-    lines.extend(
-        rest.iter()
-            .filter(|(_, changed)| *changed)
-            .map(|(what, _)| format!("~ {what}")),
-    );
-    if lines.len() == 1 {
-        lines.push("  nothing changes but the number".to_owned());
-    }
-    Ok(lines)
-}
-
-fn sides(label: &str, old: &[String], new: &[String]) -> Vec<String> {
-    let (before, after): (BTreeSet<_>, BTreeSet<_>) = (old.iter().collect(), new.iter().collect());
-    let gone = old
-        .iter()
-        .filter(|l| !after.contains(l))
-        .map(|l| format!("- {label}{l}"));
-    let come = new
-        .iter()
-        .filter(|l| !before.contains(l))
-        .map(|l| format!("+ {label}{l}"));
-    gone.chain(come).collect()
-}
-
 fn budget_line(budget: &quoin_policy::Budget) -> Result<String, Failure> {
     serde_json::to_string(budget).map_err(Failure::from_error("a budget cannot be shown"))
 }
@@ -256,16 +344,4 @@ fn budget_line(budget: &quoin_policy::Budget) -> Result<String, Failure> {
 fn names(principals: &[PrincipalId]) -> String {
     let names: Vec<String> = principals.iter().map(|p| format!("`{p}`")).collect();
     names.join(", ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_difference_shows_lines_that_come_and_go() {
-        let text = |lines: &[&str]| lines.iter().map(|l| (*l).to_owned()).collect::<Vec<_>>();
-        let shown = sides("", &text(&["a", "b"]), &text(&["b", "c"]));
-        assert_eq!(shown, ["- a", "+ c"]);
-    }
 }

@@ -174,6 +174,7 @@ fn pin(args: InitPinArgs) -> Result<(), Failure> {
         chain_id: args.chain_id,
         rpc: args.rpc,
         dev: false,
+        nodes: args.nodes.into_iter().collect(),
     })?;
     say::line(format!("pinned {cluster}"));
     say::line(format!(

@@ -3,7 +3,7 @@
 //! A key is shown only after its certificate, signed by all nodes, has been verified here.
 
 use super::change;
-use crate::cli::{KeyCommand, KeyCreateArgs, KeyListArgs, KeyShowArgs};
+use crate::cli::{KeyAllowArgs, KeyCommand, KeyCreateArgs, KeyListArgs, KeyShowArgs};
 use crate::client::keys::VerifiedKey;
 use crate::client::standing::{date, state_line};
 use crate::client::{Answer, Asker, Session, Subject};
@@ -13,6 +13,7 @@ use quoin_core::payload::{CreateKey, KeyChange};
 use quoin_core::stamp::Account;
 use quoin_core::{ChainId, CustodyMethod, KeyName, KeyOrigin, Payload, Purpose, Scheme};
 use quoin_node::core::CLUSTER_ACCOUNT;
+use quoin_policy::KeyGrant;
 
 /// Runs the command.
 pub async fn run(command: KeyCommand) -> Result<(), Failure> {
@@ -20,6 +21,7 @@ pub async fn run(command: KeyCommand) -> Result<(), Failure> {
         KeyCommand::Create(args) => create(args).await,
         KeyCommand::List(args) => list(args).await,
         KeyCommand::Show(args) => show(args).await,
+        KeyCommand::Allow(args) => allow(args).await,
         KeyCommand::Backup(args) => super::backup::backup(args).await,
         KeyCommand::Restore(args) => super::backup::restore(args).await,
         KeyCommand::Export(args) => super::whole::export(&args),
@@ -33,6 +35,22 @@ pub async fn run(command: KeyCommand) -> Result<(), Failure> {
         KeyCommand::Compromise(args) => change::state(args, KeyChange::Compromise).await,
         KeyCommand::Destroy(args) => change::state(args, KeyChange::Destroy).await,
     }
+}
+
+/// Lets a key spend: the next charter lists it.
+async fn allow(args: KeyAllowArgs) -> Result<(), Failure> {
+    let mut session = Session::open(&args.data.folder()).await?;
+    let current = session.constitution().charter();
+    if session.constitution().key_grant(&args.name).is_some() {
+        return Err(Failure::new(format!("the key `{}` may spend already", args.name)));
+    }
+    let mut changed = current.clone();
+    changed.keys.push(KeyGrant {
+        key: args.name,
+        dangerous_digest_account: false,
+    });
+    let next = super::charter::successor(&session, changed);
+    super::charter::bring(&mut session, next, &args.governors, args.json).await
 }
 
 async fn create(args: KeyCreateArgs) -> Result<(), Failure> {

@@ -68,6 +68,7 @@ impl Cluster {
         folder.save_cluster(&ClusterFile {
             gateway: format!("http://{}", gateway.address()),
             rpc,
+            nodes: texts(&addresses),
             ..folder.cluster()?
         })?;
         Ok(Self {
@@ -189,7 +190,16 @@ pub fn write_addresses(
     for index in addresses.keys() {
         write_node_file(folder, *index, &addresses)?;
     }
-    super::grow::write_gateway_addresses(folder, &addresses)
+    super::grow::write_gateway_addresses(folder, &addresses)?;
+    folder.save_cluster(&ClusterFile {
+        nodes: texts(&addresses),
+        ..folder.cluster()?
+    })
+}
+
+fn texts(addresses: &BTreeMap<NodeIndex, SocketAddr>) -> BTreeMap<NodeIndex, String> {
+    let all = addresses.iter();
+    all.map(|(node, address)| (*node, address.to_string())).collect()
 }
 
 async fn start_chain(folder: &Folder, wish: &Wish) -> Result<Option<Anvil>, Failure> {

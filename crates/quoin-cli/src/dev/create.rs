@@ -1,5 +1,5 @@
-//! The first start of a dev cluster: identities of three nodes, a gateway, four principals and
-//! three officers, and a genesis that all of them sign.
+//! The first start of a dev cluster: identities of three nodes, a gateway, six principals and three
+//! officers, and a genesis that all of them sign.
 //!
 //! All secrets lie in one folder here, which is what makes it a dev cluster: it shows how things
 //! work, and protects nothing.
@@ -11,14 +11,15 @@ use crate::gateway::{AgentEntry, create_gateway};
 use crate::{clock, say};
 use quoin_core::cbor::Version;
 use quoin_core::{
-    Amount, AssetId, Certificate, ChainId, CharterNumber, NodeIndex, RoleId, SigningIdentity,
-    TimeMs,
+    Address, Amount, AssetId, Certificate, ChainId, CharterNumber, NodeIndex, RoleId,
+    SigningIdentity, TimeMs,
 };
 use quoin_node::run::NodePublic;
 use quoin_policy::{
-    Asset, BackupPolicy, Budget, Charter, GatewayEntry, KeyGrant, Measure, Mode, NodeEntry, Officer,
-    Principal, Scope, verify_genesis,
+    Asset, BackupPolicy, BookEntry, BookKind, Budget, Charter, FactKind, FactRule, GatewayEntry,
+    KeyGrant, Measure, Mode, NodeEntry, Officer, Principal, Scope, verify_genesis,
 };
+use std::collections::BTreeMap;
 
 /// How many nodes a dev cluster has.
 pub const NODES: u8 = 3;
@@ -28,13 +29,36 @@ pub const THRESHOLD: u8 = 2;
 pub const GATEWAY_ID: &str = "gateway-1";
 /// The agent behind the JSON-RPC face.
 pub const BOT: &str = "bot";
-/// The principals and their roles.
-const PRINCIPALS: [(&str, &[&str]); 4] = [
+/// The principals and their roles. The bot may read policies so that an unmodified client is told
+/// which rule it lacks; an agent of a real desk would not.
+const PRINCIPALS: [(&str, &[&str]); 6] = [
     ("alice", &["governor", "trader"]),
     ("bob", &["governor", "treasury"]),
-    ("carol", &["treasury"]),
-    (BOT, &["agent"]),
+    ("carol", &["treasury", "approver"]),
+    ("wendy", &["watcher", "operator"]),
+    ("feed-1", &["feed"]),
+    (BOT, &["agent", "policy-reader"]),
 ];
+/// What the address book has. Suggestions never name an address that it lacks, so the one that the
+/// first ten minutes pay is in it.
+const BOOK: [(&str, &str, BookKind); 2] = [
+    (
+        "burn",
+        "0x000000000000000000000000000000000000dead",
+        BookKind::Counterparty,
+    ),
+    (
+        "venue",
+        "0x000000000000000000000000000000000feed001",
+        BookKind::Margin,
+    ),
+];
+/// How long a dev cluster believes a feed.
+const FACT_MS: u64 = 10 * 60 * 1000;
+/// By how much feeds may differ, in hundredths of a percent.
+const DEVIATION_BP: u32 = 100;
+/// How many requests a day the corridor has.
+const CORRIDOR_COUNT: u64 = 100;
 /// To whom the nodes of a dev cluster seal their backups, and how many of them open one.
 const OFFICERS: [&str; 3] = ["ann", "ben", "cleo"];
 /// How many of them open a backup together.
@@ -56,7 +80,7 @@ pub fn create(folder: &Folder, chain_id: u64, rpc: Option<String>) -> Result<(),
                 "remove the folder (no key was ever made in it): rm -r {root}"
             )));
     }
-    say::progress("making the identities of three nodes, a gateway and four principals …");
+    say::progress("making the identities of three nodes, a gateway and six principals …");
     let nodes = (1..=NODES)
         .filter_map(NodeIndex::new)
         .map(|index| {
@@ -101,6 +125,7 @@ pub fn create(folder: &Folder, chain_id: u64, rpc: Option<String>) -> Result<(),
         chain_id,
         rpc,
         dev: true,
+        nodes: BTreeMap::new(),
     })
 }
 
@@ -156,16 +181,22 @@ fn charter(
         budgets: vec![
             budget("traders-day", Scope::Role(role("trader")?), &native, 100)?,
             budget("agents-day", Scope::Role(role("agent")?), &native, 20)?,
+            budget("corridor-day", Scope::Corridor, &native, 1)?,
+            Budget {
+                measure: Measure::Count,
+                cap: Amount::from(CORRIDOR_COUNT),
+                ..budget("corridor-count", Scope::Corridor, &native, 1)?
+            },
         ],
+        facts: facts(&native)?,
         assets: vec![Asset {
             asset: native,
             symbol: "ETH".to_owned(),
             decimals: 18,
         }],
-        book: Vec::new(),
+        book: book(chain_id)?,
         policies: POLICIES.to_owned(),
         backup: None,
-        facts: Vec::new(),
         // Every other key is deposit-only until a charter lists it; `vault` is the treasury key that
         // people make first.
         keys: super::KEYS
@@ -212,6 +243,40 @@ fn principal(
         operator: None,
         granted_by: None,
     })
+}
+
+fn book(chain_id: u64) -> Result<Vec<BookEntry>, Failure> {
+    let entry = |(name, address, kind): (&str, &str, BookKind)| {
+        Ok(BookEntry {
+            name: name.parse().map_err(Failure::from_error("bad name"))?,
+            chain: ChainId::Evm(chain_id),
+            address: address
+                .parse::<Address>()
+                .map_err(Failure::from_error("bad address"))?,
+            assets: Vec::new(),
+            kind,
+        })
+    };
+    BOOK.into_iter().map(entry).collect()
+}
+
+/// One feed is enough for a machine on which one person plays all of them.
+fn facts(native: &AssetId) -> Result<Vec<FactRule>, Failure> {
+    let margins = BOOK.iter().filter(|(_, _, kind)| *kind == BookKind::Margin);
+    let margins = margins.map(|(name, ..)| {
+        let name = name.parse().map_err(Failure::from_error("bad name"))?;
+        Ok(FactKind::Margin(name))
+    });
+    let kinds = margins.chain([Ok(FactKind::Price(native.clone()))]);
+    let rule = |kind: Result<FactKind, Failure>| {
+        Ok(FactRule {
+            kind: kind?,
+            quorum: 1,
+            age_ms_max: FACT_MS,
+            deviation_bp_max: DEVIATION_BP,
+        })
+    };
+    kinds.map(rule).collect()
 }
 
 fn role(name: &str) -> Result<RoleId, Failure> {

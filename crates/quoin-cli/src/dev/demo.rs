@@ -26,7 +26,7 @@ const TRADER: &str = "alice";
 /// Who signs the next charter.
 const GOVERNORS: [&str; 2] = ["alice", "bob"];
 /// Where the money goes: an address that nobody has.
-const RECIPIENT: [u8; 20] = {
+pub(super) const RECIPIENT: [u8; 20] = {
     let mut address = [0u8; 20];
     address[18] = 0xde;
     address[19] = 0xad;

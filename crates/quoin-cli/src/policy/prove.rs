@@ -6,6 +6,8 @@
 mod case;
 mod encode;
 #[cfg(test)]
+mod engine;
+#[cfg(test)]
 mod fixtures;
 mod plain;
 mod rewrite;
@@ -265,10 +267,7 @@ impl Report {
         );
         lines.push(format!("verdict    {}", self.verdict.words()));
         if self.skipped.is_none() {
-            lines.push(format!(
-                "           {} questions about policies answered",
-                self.questions
-            ));
+            lines.push(format!("questions  {}", self.questions));
         }
         lines
     }

@@ -16,6 +16,8 @@ mod ethereum;
 #[cfg(test)]
 mod failures;
 #[cfg(test)]
+mod freeze;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod journals;

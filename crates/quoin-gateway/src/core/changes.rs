@@ -12,7 +12,7 @@ use super::signing::{pending_of, why_unavailable};
 use super::{Gateway, list, misbehaved};
 use quoin_api::Frame;
 use quoin_api::frame::{KeyStatesFrame, Reply, ReplyFrame, Unavailable};
-use quoin_api::statements::{KeyStatement, NodeStatement};
+use quoin_api::statements::{KeyStatement, NodeStatement, UnfreezeStatement};
 use quoin_core::payload::KeyChange;
 use quoin_core::{Class, KeyId, KeyState, NodeIndex, Payload, TimeMs};
 use std::collections::BTreeMap;
@@ -217,6 +217,13 @@ impl Gateway {
                 let said: NodeStatement = self.statement_of(from, bytes)?;
                 let ours = (said.cluster, said.boot.node) == (cluster, from)
                     && (said.node, said.change) == (wish.node, wish.change)
+                    && said.request == request;
+                ours.then_some(()).ok_or(Misbehaviour::WrongSubject)
+            }
+            Payload::Unfreeze(wish) => {
+                let said: UnfreezeStatement = self.statement_of(from, bytes)?;
+                let ours = (said.cluster, said.boot.node) == (cluster, from)
+                    && (&said.lifts, &said.suspends) == (&wish.lifts, &wish.suspends)
                     && said.request == request;
                 ours.then_some(()).ok_or(Misbehaviour::WrongSubject)
             }

@@ -33,6 +33,7 @@ impl Gateway {
             return;
         }
         let missed = self.nodes.came(node);
+        self.sets.gone(node);
         effects.push(Effect::Send(node, self.hello()));
         effects.push(Effect::Send(node, Frame::CharterRequest));
         if self.nodes.should_ask_keys(now, node, 0) {
@@ -47,6 +48,7 @@ impl Gateway {
 
     pub(super) fn on_node_down(&mut self, now: TimeMs, node: NodeIndex, effects: &mut Vec<Effect>) {
         self.nodes.gone(node);
+        self.sets.gone(node);
         self.leases.drop_lender(node);
         self.abandon(now, node, effects);
         for submission in &mut self.submissions {
@@ -240,9 +242,11 @@ impl Gateway {
             self.on_node_down(now, node, effects);
             self.leases.drop_node(node);
             self.standings.forget(node);
+            self.sets.forget(node);
             self.nodes.forget(node);
         }
         self.nodes.follow(members.into_iter());
+        self.sets.charter_changed();
         let charter = self.charters.bytes().to_vec();
         effects.push(Effect::CharterAdopted {
             number: self.charters.view().number,

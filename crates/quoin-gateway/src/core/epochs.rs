@@ -127,6 +127,9 @@ impl Gateway {
         entry: &KeyEntry,
         flight: Option<&Flight>,
     ) -> Option<StockId> {
+        if let Some(set) = self.sticky_set(entry, flight) {
+            return Some((entry.public.key, entry.public.epoch, set));
+        }
         let holders = self.charters.view().live_holders(&entry.public);
         let (nobody, no_set) = (BTreeSet::new(), BTreeSet::new());
         let wish = Wish {

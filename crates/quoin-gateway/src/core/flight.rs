@@ -89,6 +89,8 @@ pub enum Stage {
     AwaitingNodes,
     /// A presignature id.
     AwaitingLease(StockId, TimeMs),
+    /// A signer set that may spend the budgets that count it.
+    AwaitingSet(TimeMs),
     /// Replies of nodes.
     Sent(Attempt),
 }
@@ -181,12 +183,12 @@ impl Attempt {
 }
 
 impl Ask {
-    /// Whether it changes a key or how a node is seen, without a ceremony.
+    /// Whether it changes a key, how a node is seen or what is frozen, without a ceremony.
     #[must_use]
     pub const fn is_change(&self) -> bool {
         match &self.content {
             Payload::ChangeKey(wish) => !wish.change.is_ceremony(),
-            Payload::ChangeNode(_) => true,
+            Payload::ChangeNode(_) | Payload::Unfreeze(_) => true,
             _ => false,
         }
     }

@@ -18,6 +18,7 @@ mod epochs;
 mod flight;
 mod inquiries;
 mod requests;
+mod sets;
 mod settled;
 mod signing;
 mod treasury;
@@ -40,6 +41,7 @@ use quoin_api::Frame;
 use quoin_api::frame::Hello;
 use quoin_core::cbor::Version;
 use quoin_core::{KeyId, NodeIndex, RequestId, TimeMs};
+use sets::Sets;
 use settled::Settled;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -56,6 +58,7 @@ pub struct Gateway {
     /// The epoch before the newest of a key, while its presignatures may be honoured.
     older: BTreeMap<KeyId, Older>,
     leases: Leases,
+    sets: Sets,
     /// A node showed a key of a charter that is not known here yet.
     keys_ahead: bool,
     flights: BTreeMap<RequestId, Flight>,
@@ -99,6 +102,7 @@ impl Gateway {
             standings: Standings::default(),
             older: BTreeMap::new(),
             leases: Leases::default(),
+            sets: Sets::default(),
             keys_ahead: false,
             flights: BTreeMap::new(),
             parked: BTreeMap::new(),
@@ -160,6 +164,7 @@ impl Gateway {
             Frame::LeaseGrant(grant) => self.on_grant(now, from, grant, effects),
             Frame::Keys(keys) => self.on_keys(now, from, keys, effects),
             Frame::KeyStates(states) => self.on_key_states(from, states, effects),
+            Frame::SetAcks(acks) => self.on_set_acks(now, from, acks, effects),
             Frame::CharterRequest => {
                 let charter = Frame::Charter(self.charters.bytes().to_vec());
                 effects.push(Effect::Send(from, charter));
@@ -176,7 +181,6 @@ impl Gateway {
             | Frame::Veto(_)
             | Frame::Receipt(_)
             | Frame::Facts(_)
-            | Frame::SetAcks(_)
             | Frame::Adopted(_)
             | Frame::CharterApproval(_) => {}
             Frame::StatementReply(_)
@@ -210,6 +214,7 @@ impl Gateway {
         self.end_inquiries(now, effects);
         self.forget_old_epochs(now);
         self.refresh_keys(now, effects);
+        self.tend_sets(now, effects);
         self.prefetch(now, effects);
     }
 

@@ -65,6 +65,13 @@ impl Nodes {
         self.nodes.get(&node).is_some_and(|n| n.up)
     }
 
+    /// Whether a node has a connection, and has let no attempt time out lately.
+    #[must_use]
+    pub fn is_well(&self, now: TimeMs, node: NodeIndex) -> bool {
+        let node = self.nodes.get(&node);
+        node.is_some_and(|n| n.up && n.suspect_until.is_none_or(|until| now >= until))
+    }
+
     /// Notes that a node has come, and returns what it missed.
     pub fn came(&mut self, node: NodeIndex) -> VecDeque<Frame> {
         let Some(node) = self.nodes.get_mut(&node) else {

@@ -26,6 +26,8 @@ pub struct ClusterView {
     pub hash: CharterHash,
     /// How many nodes sign.
     pub threshold: u8,
+    /// Whether it has budgets that are spent through one signer set at a time.
+    pub has_sticky_budgets: bool,
     /// The nodes, with the credential under which each signs its statements.
     pub nodes: BTreeMap<NodeIndex, PublicCredential>,
     /// The nodes of every charter so far: a key is certified by those of the charter that its record

@@ -63,7 +63,12 @@ impl Gateway {
                 let message = "a request about a node names no key";
                 return Err(Failure::caller("stamp.key", message));
             }
-            (Payload::CreateKey(_) | Payload::ChangeNode(_), None) | (_, Some(_)) => {}
+            (Payload::Unfreeze(_), Some(_)) => {
+                let message = "a request to lift freezes names no key";
+                return Err(Failure::caller("stamp.key", message));
+            }
+            (Payload::CreateKey(_) | Payload::ChangeNode(_) | Payload::Unfreeze(_), None)
+            | (_, Some(_)) => {}
             (_, None) => return Err(Failure::caller("stamp.key", "the key is missing")),
         }
         Ok(Ask {

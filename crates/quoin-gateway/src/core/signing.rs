@@ -5,6 +5,7 @@ use super::event::{Effect, Metric, Misbehaviour};
 use super::flight::{Asked, Attempt, Flight, Stage};
 use super::leases::StockId;
 use super::list;
+use super::sets::RETRY_MS as SET_RETRY_MS;
 use super::misbehaved;
 use super::outcome::{Failure, KeyEntry, Outcome, PendingRequest};
 use quoin_api::Frame;
@@ -295,7 +296,10 @@ impl Gateway {
                 self.replace_attempt(now, flight, &silent, effects)
             }
             Stage::AwaitingNodes | Stage::Starting => self.step(now, flight, effects),
-            Stage::AwaitingKey(_) => None,
+            Stage::AwaitingSet(since) if now.since(*since) >= SET_RETRY_MS => {
+                self.step(now, flight, effects)
+            }
+            Stage::AwaitingKey(_) | Stage::AwaitingSet(_) => None,
         }
     }
 
@@ -334,6 +338,7 @@ impl Gateway {
                 nodes.extend(set.iter());
                 ("presignature", "had no presignature ready in time")
             }
+            Stage::AwaitingSet(_) => ("signers", "had no signer set in force in time"),
             _ => ("nodes", "are not connected or did not answer"),
         };
         let nodes: Vec<NodeIndex> = nodes.into_iter().collect();
@@ -400,6 +405,7 @@ pub(super) const fn why_unavailable(why: Unavailable) -> &'static str {
         Unavailable::KeyDeactivated => "has retired the key",
         Unavailable::KeyCompromised => "has marked the key as compromised",
         Unavailable::KeyDestroyed => "has destroyed the key",
+        Unavailable::OtherSignerSet => "serves another signer set, or none yet",
     }
 }
 

@@ -415,6 +415,9 @@ impl Gateway {
         effects: &mut Vec<Effect>,
     ) -> Option<Outcome> {
         let asked = flight.attempt().map(|a| a.asked.clone())?;
+        if let (Unavailable::OtherSignerSet, Asked::Signers(set, ..)) = (why, &asked) {
+            return self.on_other_set(now, from, flight, set, effects);
+        }
         if let Asked::Signers(_, _, epoch) = &asked
             && self.refuses_epoch(flight, *epoch, why)
         {

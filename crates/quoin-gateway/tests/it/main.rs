@@ -20,6 +20,7 @@ mod inquiries;
 mod links;
 mod live;
 mod sequencer;
+mod sets;
 mod signing;
 mod treasury;
 mod world;

@@ -56,6 +56,12 @@ impl FakeCharters {
         self
     }
 
+    /// The charter has a budget that is spent through one signer set at a time.
+    pub fn sticky(mut self) -> Self {
+        self.view.has_sticky_budgets = true;
+        self
+    }
+
     pub fn new(n: u8, t: u8) -> Self {
         let nodes: BTreeMap<_, _> = (1..=n).map(|i| (node(i), identity(i).public())).collect();
         Self {
@@ -64,6 +70,7 @@ impl FakeCharters {
                 number: CharterNumber(0),
                 hash: CharterHash([0; 32]),
                 threshold: t,
+                has_sticky_budgets: false,
                 rosters: BTreeMap::from([(CharterNumber(0), Arc::new(nodes.clone()))]),
                 nodes,
             },

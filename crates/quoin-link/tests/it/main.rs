@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod admission;
 #[cfg(test)]
+mod couriers;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod traffic;

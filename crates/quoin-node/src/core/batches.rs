@@ -114,7 +114,7 @@ impl Node {
     /// Starts a batch for the pool that needs it most: the emptiest of those that gateways draw on,
     /// and only while all of these have enough the emptiest of the others.
     pub(super) fn fill_pools(&mut self, turn: &mut Turn<'_>) {
-        if self.unavailable(turn.now).is_some() {
+        if !self.may_presign(turn.now) {
             return;
         }
         let mut neediest: Option<(Need, PoolId, u16)> = None;
@@ -306,7 +306,7 @@ impl Node {
 
     /// Joins a batch that somebody proposes, when our own state says the same of it.
     fn join(&mut self, turn: &mut Turn<'_>, from: NodeIndex, id: BatchId, header: &[u8]) {
-        if self.batches.running.contains_key(&id) || self.unavailable(turn.now).is_some() {
+        if self.batches.running.contains_key(&id) || !self.may_presign(turn.now) {
             return;
         }
         let Ok(header) = cbor::decode::<BatchHeader>(header, HEADER_BYTES_MAX) else {

@@ -13,7 +13,9 @@
 //! and that judged for itself, with the delay from its own first sight, the receipts and no veto.
 //! The word of a node is good for ever, because no node ever leaves a charter for another of the same
 //! number; it needs no lease. A veto that comes to light only then is too late, here as there. Where
-//! fewer than t others are up, the node judges for itself, and waits from its own first sight.
+//! fewer than t others are up, the node judges for itself, and waits from its own first sight. It does
+//! so only while others that it hears agree with its clock: by a clock that somebody has moved, every
+//! delay is over. So a node that is cut off from all others changes nothing.
 //! A node says which charter it has in force, in heartbeats too, only once that is durable.
 //!
 //! Two ways go around this, both on purpose. A node that starts takes over the chain that its
@@ -366,6 +368,7 @@ impl Node {
         self.close_proposals(&next);
         self.freeze_book.learn(next.charter());
         self.constitution = next;
+        self.sets.charter_changed();
         self.charters.push(certificate.to_bytes());
         self.charter = certificate;
         gone

@@ -4,7 +4,7 @@ use super::job::{Job, JobResult};
 use super::record::Record;
 use quoin_api::Frame;
 use quoin_api::statements::Head;
-use quoin_core::{GatewayId, KeyId, NodeIndex, SecretBytes, ShareEpoch};
+use quoin_core::{Address, ChainId, GatewayId, KeyId, NodeIndex, SecretBytes, ShareEpoch};
 use quoin_policy::BackupPolicy;
 use quoin_protocol::KeyShare;
 use std::sync::Arc;
@@ -75,6 +75,9 @@ pub enum Effect {
 /// What an operator must know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Alarm {
+    /// The chain has executed this nonce of an account of ours, and nobody here knows of it: somebody
+    /// else may have the key.
+    ForeignSpend(ChainId, Address, u64),
     /// A peer failed a secret-dependent check and is quarantined.
     Strike(NodeIndex, quoin_protocol::Fault),
     /// Two certified charters have one number: the cluster stops.

@@ -12,19 +12,29 @@ use super::charters::refused;
 use super::requests::{Admitted, key_facts};
 use super::{Node, Peer, Turn};
 use quoin_api::Frame;
-use quoin_api::frame::{ExplainReply, ExplainRequest, Refusal, Unavailable};
+use quoin_api::frame::{ExplainReply, ExplainRequest, Refusal};
 use quoin_core::{Payload, Scheme, Signed, Stamp, TimeMs};
-use quoin_policy::{Approval, Conditions, Explanation, Request, Reservation, SetStanding};
+use quoin_policy::{Approval, Conditions, Explanation, Request, Reservation};
 
 /// How long after its stamp has lapsed a question is answered: a stamp that anybody may have seen
 /// must not open the policies for ever.
 const QUESTION_MS_MAX: u64 = 10 * 60 * 1000;
+/// The shortest time between two explanations: one goes into up to 128 rules, and whoever carries
+/// questions must not keep a node from signing with them.
+const EXPLAIN_EVERY_MS: u64 = 20;
 /// For how long the request in question would run.
 const ASSUMED_LIFE_MS: u64 = 60 * 60 * 1000;
 
 impl Node {
     pub(super) fn on_explain(&mut self, turn: &mut Turn<'_>, to: Peer, asked: &ExplainRequest) {
-        let explained = self.explain(asked, turn.now).and_then(|explanation| {
+        let busy = turn.now.since(self.explained) < EXPLAIN_EVERY_MS;
+        let explained = if busy {
+            Err(refused("node", "it explains something else; ask again"))
+        } else {
+            self.explained = turn.now;
+            self.explain(asked, turn.now)
+        };
+        let explained = explained.and_then(|explanation| {
             serde_json::to_string(&explanation).map_err(|e| refused("explanation", e.to_string()))
         });
         let reply = ExplainReply {
@@ -60,10 +70,10 @@ impl Node {
             .map(|bytes| Signed::from_bytes(&bytes.0))
             .collect::<Result<_, _>>()
             .map_err(|e| refused("approvals", e.to_string()))?;
-        self.explained(&admitted, &stamp, &approvals, now)
+        self.explain_admitted(&admitted, &stamp, &approvals, now)
     }
 
-    fn explained(
+    fn explain_admitted(
         &self,
         admitted: &Admitted,
         stamp: &Stamp,
@@ -101,14 +111,13 @@ impl Node {
     /// What this node knows beside charter and request, for a request that no signer set is named
     /// for.
     fn conditions(&self, now: TimeMs) -> Conditions<'_> {
-        let unavailable = self.unavailable(now);
         Conditions {
             freezes: &self.freezes,
             facts: &self.facts,
             notices: &self.notices,
-            lease: unavailable != Some(Unavailable::NoLease),
-            clock: unavailable != Some(Unavailable::ClockSkew),
-            set: SetStanding::Moving,
+            lease: self.has_lease(now),
+            clock: self.has_good_clock(now),
+            set: self.sets.in_force(),
         }
     }
 }

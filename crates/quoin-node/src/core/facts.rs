@@ -107,6 +107,7 @@ impl Node {
         }
         self.flood(turn, from, &Frame::Facts(bytes.to_vec()));
         self.watch_digest_accounts(turn, &signed.unverified().facts);
+        self.nonces_said(&signed.unverified().facts);
         Ok(())
     }
 
@@ -128,11 +129,12 @@ impl Node {
     pub(super) fn facts_of(&self, warrant: &Warrant) -> Option<Opaque> {
         let at = warrant.reservation().at;
         let view = self.facts.view(&self.constitution, warrant.intent(), at);
-        let known = view != FactView {
-            // Of nothing, everybody knows the worth.
-            value_usd_micro: view.value_usd_micro,
-            ..FactView::default()
-        };
+        let known = view
+            != FactView {
+                // Of nothing, everybody knows the worth.
+                value_usd_micro: view.value_usd_micro,
+                ..FactView::default()
+            };
         let known = known || view.value_usd_micro.is_some_and(|value| value > 0);
         let json = serde_json::to_vec(&view).ok().filter(|_| known);
         json.map(Opaque)

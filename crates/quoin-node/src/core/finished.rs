@@ -80,6 +80,7 @@ impl Node {
         };
         let reservation = reservation.map(|r| Opaque(cbor::encode(&r)));
         let payload_hash = stamp.payload_hash;
+        let closes = self.list_signature(&decoded, stamp, turn.now);
         self.counted.insert(content, stamp.not_after);
         let state = self.bind(stamp);
         state.finished = Some(frame.signature.clone());
@@ -88,6 +89,7 @@ impl Node {
             payload_hash,
             signature: Opaque(frame.signature.clone()),
             reservation,
+            closes,
         };
         self.persist(turn, Record::Finished(Box::new(record)));
     }

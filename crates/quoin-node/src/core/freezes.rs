@@ -53,8 +53,8 @@ use quoin_core::{
     Signed, TimeMs,
 };
 use quoin_policy::{
-    Charter, FREEZE_ROLES, FREEZES_PER_PRINCIPAL_MAX, Freeze,
-    FreezeTarget, REASON_BYTES_MAX, Subject, Warrant, may_freeze,
+    Charter, FREEZE_ROLES, FREEZES_PER_PRINCIPAL_MAX, Freeze, FreezeTarget, REASON_BYTES_MAX,
+    Subject, Warrant, may_freeze,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -63,6 +63,9 @@ use std::sync::Arc;
 const IN_FORCE_MAX: usize = 1_024;
 /// How often a node that differs is shown all that this one has, at most.
 const SHOWN_MS: u64 = 1_000;
+/// How soon after the last the whole of what a node knows is looked at again: its clock and the way
+/// may be off by half.
+const HEARD_MS: u64 = SHOWN_MS / 2;
 /// The most requests that are shown with it: the newest. Older ones have lapsed, or come when their
 /// node connects.
 const LIFTS_SHOWN_MAX: usize = 16;
@@ -81,6 +84,7 @@ pub(super) struct FreezeBook {
     /// What other nodes say they have lifted, and this one has not.
     claims: BTreeMap<NodeIndex, Claim>,
     shown: BTreeMap<NodeIndex, TimeMs>,
+    heard: BTreeMap<NodeIndex, TimeMs>,
 }
 
 /// What one node says it has lifted.
@@ -124,6 +128,7 @@ impl FreezeBook {
     pub(super) fn forget(&mut self, node: NodeIndex) {
         self.claims.remove(&node);
         self.shown.remove(&node);
+        self.heard.remove(&node);
     }
 }
 
@@ -135,7 +140,7 @@ impl Node {
     }
 
     /// The set has changed.
-    fn freezes_changed(&mut self) {
+    pub(super) fn freezes_changed(&mut self) {
         self.freeze_book.digest = Some(self.freezes.digest());
         let in_force: BTreeSet<[u8; 32]> = self.freezes.in_force().map(Freeze::hash).collect();
         let signed = &mut self.freeze_book.signed;
@@ -144,7 +149,12 @@ impl Node {
 
     pub(super) fn on_freeze(&mut self, turn: &mut Turn<'_>, from: &Peer, bytes: &[u8]) {
         let said = self.take_freeze(turn, from, bytes).err();
-        let lost = || refused("storage", "the freeze holds, but the node's disk has failed");
+        let lost = || {
+            refused(
+                "storage",
+                "the freeze holds, but the node's disk has failed",
+            )
+        };
         let said = said.or_else(|| self.storage_failed.then(lost));
         self.statement_reply(turn, from, bytes, said);
     }
@@ -155,8 +165,8 @@ impl Node {
         from: &Peer,
         bytes: &[u8],
     ) -> Result<(), Refusal> {
-        let signed = Signed::<Freeze>::from_bytes(bytes)
-            .map_err(|e| refused("freeze", e.to_string()))?;
+        let signed =
+            Signed::<Freeze>::from_bytes(bytes).map_err(|e| refused("freeze", e.to_string()))?;
         let freeze = signed.unverified();
         if self.freezes.in_force().any(|f| f == freeze) {
             return Ok(());
@@ -245,8 +255,20 @@ impl Node {
             freezes: signed.cloned().map(Opaque).collect(),
             lifts: self.newest_lifts(turn.now, LIFTS_SHOWN_MAX),
             digest: self.freezes_digest(),
-            lifted: self.freezes.lifted().iter().take(LIFTED_MAX).copied().collect(),
-            suspended: self.freezes.suspended().iter().take(LIFTED_MAX).cloned().collect(),
+            lifted: self
+                .freezes
+                .lifted()
+                .iter()
+                .take(LIFTED_MAX)
+                .copied()
+                .collect(),
+            suspended: self
+                .freezes
+                .suspended()
+                .iter()
+                .take(LIFTED_MAX)
+                .cloned()
+                .collect(),
         });
         self.send_after_all(turn, to, frame);
     }
@@ -261,6 +283,11 @@ impl Node {
 
     /// What another node knows: each freeze is verified here, and each request judged.
     pub(super) fn on_freezes(&mut self, turn: &mut Turn<'_>, from: NodeIndex, frame: FreezesFrame) {
+        // An honest node sends one a second at most; each signature in it costs work.
+        let last = self.freeze_book.heard.insert(from, turn.now);
+        if last.is_some_and(|at| turn.now.since(at) < HEARD_MS) {
+            return;
+        }
         let peer = Peer::Node(from);
         for bytes in &frame.freezes {
             let _ = self.take_freeze(turn, &peer, &bytes.0);
@@ -272,7 +299,11 @@ impl Node {
         }
         let (lifted, suspended) = (self.freezes.lifted(), self.freezes.suspended());
         let news = Claim {
-            lifted: frame.lifted.into_iter().filter(|id| !lifted.contains(id)).collect(),
+            lifted: frame
+                .lifted
+                .into_iter()
+                .filter(|id| !lifted.contains(id))
+                .collect(),
             suspended: frame
                 .suspended
                 .into_iter()

@@ -302,6 +302,13 @@ impl Node {
         self.peers.skew(now).is_none_or(|skew| skew <= SKEW_MS_MAX)
     }
 
+    /// Whether peers say now that this node's clock is right: alone it cannot know, nor in the moment
+    /// after its clock has jumped, when all that it has heard looks old.
+    pub(super) fn clock_agrees(&self, now: TimeMs) -> bool {
+        let alone = self.roster.nodes.keys().all(|node| *node == self.me());
+        alone || self.peers.skew(now).is_some_and(|skew| skew <= SKEW_MS_MAX)
+    }
+
     /// Whether enough peers have lately said that they have the same charter in force and know the
     /// same freezes: n - t of them, because without one of those nobody else can sign either.
     pub(super) fn has_lease(&self, now: TimeMs) -> bool {
@@ -315,14 +322,18 @@ impl Node {
         holders >= nodes.saturating_sub(usize::from(self.constitution.charter().threshold))
     }
 
+    /// Whether presignatures may be made. A wrong clock does not matter to them, and what is in the
+    /// corridor needs some.
+    pub(super) fn may_presign(&self, now: TimeMs) -> bool {
+        matches!(self.unavailable(now), None | Some(Unavailable::ClockSkew)) && self.has_lease(now)
+    }
+
     /// As [`Self::unavailable`], for signing with a key of this purpose. Without a lease, or with a
     /// wrong clock, other keys than treasury ones go on with what is in the corridor, which
     /// judgement decides (decision 0012).
     pub(super) fn unavailable_for(&self, purpose: Purpose, now: TimeMs) -> Option<Unavailable> {
         match self.unavailable(now) {
-            Some(Unavailable::NoLease | Unavailable::ClockSkew)
-                if purpose != Purpose::Treasury =>
-            {
+            Some(Unavailable::NoLease | Unavailable::ClockSkew) if purpose != Purpose::Treasury => {
                 None
             }
             other => other,

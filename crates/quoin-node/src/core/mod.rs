@@ -24,14 +24,17 @@ mod heartbeat;
 mod job;
 mod keys;
 mod notices;
+mod outstanding;
 mod pool;
 mod proposals;
+mod reconcile;
 mod record;
 mod recover;
 mod requests;
 mod restored;
 mod retention;
 mod rotation;
+mod sets;
 mod shadow;
 mod strikes;
 #[cfg(test)]
@@ -43,6 +46,7 @@ pub use effect::{Alarm, Effect, Event, JobId, Peer, Ticket};
 pub use job::{Job, JobResult};
 pub use keys::share_label;
 pub use pool::PoolStat;
+pub use reconcile::SpentNonce;
 pub use record::{
     BootRecord, CharterApprovalRecord, Consumed, Decision, Denied, FaultRecord, Finished, FirstSeen, KeyRecord,
     KeyStateRecord, NodeChangedRecord, NoticeRecord, ProposalRecord, RECORD_BYTES_MAX, Record, TryRecord, UnfrozenRecord,
@@ -61,6 +65,7 @@ use handover::Handovers;
 use heartbeat::Peers;
 use keys::KeyEntry;
 use notices::NoticeBook;
+use outstanding::OutstandingBook;
 use pool::Pools;
 use proposals::Proposals;
 use quoin_api::Frame;
@@ -72,9 +77,11 @@ use quoin_core::{
 };
 use quoin_policy::{Charter, Constitution, FactStore, FreezeSet, Ledger, Notices};
 use quoin_protocol::Roster;
+use reconcile::Reconciled;
 use requests::{PendingSign, RequestState};
 use retention::Retention;
 use rotation::Rotation;
+use sets::Sets;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use strikes::Strikes;
@@ -132,7 +139,12 @@ pub struct Node {
     notice_book: NoticeBook,
     proposals: Proposals,
     feeds: Feeds,
+    /// When a request was explained last.
+    explained: TimeMs,
     retention: Retention,
+    reconciled: Reconciled,
+    sets: Sets,
+    outstanding: OutstandingBook,
     strikes: Strikes,
     waiting: BTreeMap<Ticket, Vec<Continuation>>,
     last_ticket: Ticket,
@@ -254,6 +266,7 @@ impl Node {
             self.greet_with_notices(turn, *node);
             self.greet_with_keys(turn, *node);
         }
+        self.greet_with_sets(turn, peer);
     }
 
     fn on_disconnected(&mut self, turn: &mut Turn<'_>, peer: &Peer) {
@@ -287,20 +300,7 @@ impl Node {
             (_, Frame::Hello(hello)) => self.on_hello(&peer, &hello),
             (_, Frame::Charter(bytes)) => self.on_charter(turn, &peer, &bytes),
             (Peer::Node(from), Frame::Adopted(bytes)) => self.on_adopted(turn, *from, &bytes),
-            (_, Frame::CharterApproval(approval)) => {
-                self.on_charter_approval(turn, &peer, &approval);
-            }
-            (_, Frame::ProposalsRequest) => {
-                let proposals = self.list_proposals();
-                let frame = Frame::Proposals(ProposalsFrame { proposals });
-                self.send_after_all(turn, peer, frame);
-            }
-            (_, Frame::Freeze(bytes)) => self.on_freeze(turn, &peer, &bytes),
-            (_, Frame::Veto(bytes)) => self.on_veto(turn, &peer, &bytes),
-            (_, Frame::Receipt(bytes)) => self.on_receipt(turn, &peer, &bytes),
             (Peer::Node(from), Frame::Freezes(freezes)) => self.on_freezes(turn, *from, freezes),
-            (_, Frame::FreezesRequest) => self.on_freezes_request(turn, peer),
-            (_, Frame::Facts(bytes)) => self.on_facts(turn, &peer, &bytes),
             (_, Frame::ExplainRequest(request)) => self.on_explain(turn, peer, &request),
             (_, Frame::Heartbeat(bytes)) => self.on_heartbeat(turn, &peer, &bytes),
             (_, Frame::Tombstone(bytes)) => self.on_tombstone(turn, &bytes),
@@ -331,6 +331,13 @@ impl Node {
             (Peer::Node(_), Frame::Keys(keys)) => self.on_keys(turn, &keys),
             (Peer::Node(from), Frame::RefreshDue(due)) => self.on_refresh_due(turn, *from, &due),
             (_, Frame::Finished(finished)) => self.on_finished(turn, &finished),
+            (Peer::Gateway(_), Frame::SetProposal(proposal)) => {
+                self.on_set_proposal(turn, peer, &proposal);
+            }
+            (_, Frame::SetAcks(acks)) => self.on_set_acks(turn, &peer, &acks),
+            (Peer::Gateway(_), Frame::OutstandingRequest) => {
+                self.on_outstanding_request(turn, peer);
+            }
             (_, Frame::KeysRequest) => {
                 let keys = self.list_keys(turn.now);
                 self.send(turn, peer.clone(), Frame::Keys(keys));
@@ -342,6 +349,27 @@ impl Node {
                 self.send_charters_after(turn, &peer, CharterNumber(0));
             }
             // What only a gateway sends is not taken from a node, and the other way round.
+            (_, frame) => self.on_statement(turn, peer, frame),
+        }
+    }
+
+    /// What is taken from anybody, because it carries its own signatures or asks for what is no
+    /// secret.
+    fn on_statement(&mut self, turn: &mut Turn<'_>, peer: Peer, frame: Frame) {
+        match frame {
+            Frame::CharterApproval(approval) => {
+                self.on_charter_approval(turn, &peer, &approval);
+            }
+            Frame::ProposalsRequest => {
+                let proposals = self.list_proposals();
+                let frame = Frame::Proposals(ProposalsFrame { proposals });
+                self.send_after_all(turn, peer, frame);
+            }
+            Frame::Freeze(bytes) => self.on_freeze(turn, &peer, &bytes),
+            Frame::Veto(bytes) => self.on_veto(turn, &peer, &bytes),
+            Frame::Receipt(bytes) => self.on_receipt(turn, &peer, &bytes),
+            Frame::FreezesRequest => self.on_freezes_request(turn, peer),
+            Frame::Facts(bytes) => self.on_facts(turn, &peer, &bytes),
             _ => {}
         }
     }
@@ -359,6 +387,9 @@ impl Node {
         self.retire_epochs(turn);
         self.rotate(turn);
         self.reconsider_changes(turn);
+        self.tend_sets(turn);
+        self.tend_outstanding(turn.now);
+        self.reconcile(turn);
         self.fill_pools(turn);
         self.pools.bound.expire(turn.now);
         if turn.now.since(self.last_sweep) >= config::SWEEP_MS {

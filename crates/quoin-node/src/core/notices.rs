@@ -44,7 +44,10 @@ pub(super) struct NoticeBook(BTreeMap<(Subject, Kind, PrincipalId), Notice>);
 
 impl NoticeBook {
     fn has_room(&self, kind: Kind, principal: &PrincipalId) -> bool {
-        let own = self.0.keys().filter(|(_, k, p)| *k == kind && p == principal);
+        let own = self
+            .0
+            .keys()
+            .filter(|(_, k, p)| *k == kind && p == principal);
         self.0.len() < IN_ALL_MAX && own.count() < PER_PRINCIPAL_MAX
     }
 
@@ -75,12 +78,7 @@ impl Node {
         self.statement_reply(turn, from, bytes, said);
     }
 
-    fn take_veto(
-        &mut self,
-        turn: &mut Turn<'_>,
-        from: &Peer,
-        bytes: &[u8],
-    ) -> Result<(), Refusal> {
+    fn take_veto(&mut self, turn: &mut Turn<'_>, from: &Peer, bytes: &[u8]) -> Result<(), Refusal> {
         let signed =
             Signed::<Veto>::from_bytes(bytes).map_err(|e| refused("veto", e.to_string()))?;
         let said = signed.unverified();

@@ -58,6 +58,18 @@ pub(super) struct Standing {
     pub(super) wake: Option<TimeMs>,
 }
 
+impl Standing {
+    /// What a proposal waits for, or that nothing helps it any more.
+    fn told(&self) -> Result<Vec<String>, Refusal> {
+        if self.vetoed_by.is_empty() {
+            return Ok(self.unmet.clone());
+        }
+        let names: Vec<&str> = self.vetoed_by.iter().map(PrincipalId::as_str).collect();
+        let message = format!("vetoed by {}", names.join(", "));
+        Err(refused("charter", message))
+    }
+}
+
 /// What a judgement rests on: unless it changes, nothing but time can change the outcome.
 #[derive(Clone, PartialEq, Eq)]
 struct Basis {
@@ -66,6 +78,10 @@ struct Basis {
     approvals: usize,
     vetoes: usize,
     receipts: usize,
+    /// The signatures and vetoes of all proposals together: one of them may be a rival.
+    elsewhere: usize,
+    clock: bool,
+    vouched: bool,
 }
 
 /// The proposals, and what other nodes have in force.
@@ -124,6 +140,12 @@ impl Proposal {
         }
     }
 
+    /// When it was judged last.
+    #[cfg(test)]
+    pub(super) fn judged(&self) -> Option<TimeMs> {
+        self.basis.as_ref().map(|basis| basis.at)
+    }
+
     /// Whether somebody who may has vetoed it.
     pub(super) fn is_vetoed(&self) -> bool {
         !self.standing.vetoed_by.is_empty()
@@ -180,6 +202,9 @@ impl Node {
         certificate: &Certificate<Charter>,
         from: &Peer,
     ) -> Result<(), Refusal> {
+        if self.storage_failed {
+            return Err(refused("storage", "the node's disk has failed"));
+        }
         let charter = certificate.unverified();
         let hash = charter.hash();
         let mut merged = match self.proposals.open.get(&hash) {
@@ -378,12 +403,20 @@ impl Node {
 
     fn basis(&self, hash: &CharterHash, proposal: &Proposal, now: TimeMs) -> Basis {
         let subject = Subject::Charter(*hash);
+        let all = self.proposals.open.iter();
+        let of_one = |(hash, p): (&CharterHash, &Proposal)| {
+            let vetoes = self.notices.vetoes(&Subject::Charter(*hash)).count();
+            vetoes.saturating_add(p.certificate.endorsements().len())
+        };
         Basis {
             at: now,
             signatures: proposal.certificate.endorsements().len(),
             approvals: proposal.approvals.values().map(BTreeMap::len).sum(),
             vetoes: self.notices.vetoes(&subject).count(),
             receipts: self.notices.receipts(&subject).count(),
+            elsewhere: all.map(of_one).sum(),
+            clock: self.clock_agrees(now),
+            vouched: self.is_vouched_for(proposal.certificate.unverified().number, hash),
         }
     }
 
@@ -399,7 +432,6 @@ impl Node {
         same != *before
             || proposal.standing.wake.is_some_and(woken)
             || now.since(before.at) >= RECONSIDER_MS
-            || self.is_vouched_for(proposal.certificate.unverified().number, hash)
     }
 
     /// Judges a proposal and takes it into force when it is ready; what it waits for otherwise.
@@ -423,58 +455,64 @@ impl Node {
             self.enact(turn, next, certificate, from);
             return Ok(Vec::new());
         }
+        // Judging means compiling: who shows the same again learns what it came to before.
+        if !self.is_due(&hash, proposal, turn.now) {
+            return proposal.standing.told();
+        }
         let basis = self.basis(&hash, proposal, turn.now);
         let weighed = self.weigh(proposal, turn.now);
-        let (standing, next) = weighed.unwrap_or_else(|refusal| {
+        let (mut standing, next) = weighed.unwrap_or_else(|refusal| {
             let standing = Standing {
                 unmet: vec![refusal.message],
                 ..Standing::default()
             };
             (standing, None)
         });
-        let (mut unmet, vetoed) = (standing.unmet.clone(), standing.vetoed_by.clone());
+        if next.is_some() {
+            standing.unmet = self.obstacles(&hash, turn.now);
+        }
+        if let Some(next) = next.filter(|_| standing.unmet.is_empty()) {
+            self.enact(turn, next, certificate, from);
+            return Ok(Vec::new());
+        }
+        let told = standing.told();
         if let Some(proposal) = self.proposals.open.get_mut(&hash) {
             proposal.standing = standing;
             proposal.basis = Some(basis);
         }
-        if !vetoed.is_empty() {
-            let names: Vec<&str> = vetoed.iter().map(PrincipalId::as_str).collect();
-            return Err(refused(
-                "charter",
-                format!("vetoed by {}", names.join(", ")),
-            ));
+        told
+    }
+
+    /// What keeps a proposal that is ready from coming into force on this node.
+    fn obstacles(&self, hash: &CharterHash, now: TimeMs) -> Vec<String> {
+        let mut obstacles = Vec::new();
+        // Delays are counted with this node's clock, and a wrong one may run ahead. A node that hears
+        // nobody cannot tell; it could not sign either.
+        if !self.clock_agrees(now) {
+            obstacles.push("other nodes whose clocks agree with this node's".to_owned());
         }
-        let Some(next) = next else {
-            return Ok(unmet);
-        };
         // Nodes that had seen the two in another order would choose otherwise, and two charters of
         // one number stop the cluster. So neither comes into force.
-        if let Some(rival) = self.rivals(&hash, turn.now).first() {
+        if let Some(rival) = self.rivals(hash, now).first() {
             let rival = rival.unverified().hash();
-            unmet.push(format!(
+            obstacles.push(format!(
                 "a veto of it or of charter `{rival}`: governors have signed both for one number"
             ));
-            if let Some(proposal) = self.proposals.open.get_mut(&hash) {
-                proposal.standing.unmet.clone_from(&unmet);
-                proposal.basis = None;
-            }
-            return Ok(unmet);
         }
-        self.enact(turn, next, certificate, from);
-        Ok(Vec::new())
+        obstacles
     }
 
     /// What this node knows of the proposals.
     pub(super) fn list_proposals(&self) -> Vec<ProposalBody> {
-        let all = self.proposals.open.iter();
-        let body = |(hash, p): (&CharterHash, &Proposal)| {
+        let all = self.proposals.open.values();
+        let body = |p: &Proposal| {
             let vetoed_by = p.standing.vetoed_by.iter().map(ToString::to_string);
             let (judged, flipped, flips) = p.shadow.as_ref().map(Shadow::told).unwrap_or_default();
             ProposalBody {
                 certificate: Opaque(p.certificate.to_bytes()),
                 first_seen: p.first_seen,
                 unmet: p.standing.unmet.clone(),
-                intent_hash: p.standing.intent_hash.unwrap_or(IntentHash(hash.0)),
+                intent_hash: p.standing.intent_hash.unwrap_or(IntentHash([0; 32])),
                 vetoed_by: vetoed_by.collect(),
                 judged,
                 flipped,

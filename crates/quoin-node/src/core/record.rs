@@ -1,5 +1,6 @@
 //! Journal records: what the node core writes before anything leaves it, and replays at start.
 
+use super::reconcile::SpentNonce;
 use minicbor::{Decode, Encode};
 use quoin_api::SessionId;
 use quoin_api::frame::Opaque;
@@ -9,6 +10,7 @@ use quoin_core::{
     Boot, FreezeId, CharterHash, Generation, KeyId, KeyState, NodeIndex, PayloadHash, PresignatureId, PrincipalId,
     RequestBinding, RequestId, RuleId, ShareEpoch, SignerSet, TimeMs,
 };
+use quoin_policy::{Closes, SetAdoption, SetState};
 use quoin_protocol::{Binding, Fault};
 
 /// The largest record: a decision with the largest payload and all its approvals.
@@ -146,6 +148,12 @@ pub enum Record {
     /// A proposed charter made room for another one.
     #[n(53)]
     ProposalDropped(#[n(0)] CharterHash),
+    /// From this nonce on, an account of ours is compared with what its chain executes.
+    #[n(90)]
+    WatchedFrom(#[n(0)] SpentNonce),
+    /// A nonce of an account of ours was spent, and nobody here knows of it.
+    #[n(91)]
+    ForeignSpend(#[n(0)] SpentNonce),
     /// The keys of the payloads of all days before this one are erased, in the same write.
     #[n(70)]
     PayloadsErased {
@@ -168,6 +176,12 @@ pub enum Record {
     /// A watcher's receipt (`Signed<Receipt>`). Delays count from the time that is said here.
     #[n(43)]
     Receipt(#[n(0)] NoticeRecord),
+    /// This node acknowledges a signer set, and serves no number below any more.
+    #[n(80)]
+    SetMoved(#[n(0)] SetState),
+    /// A signer set was certified: the node's new place, and what sets without it have spent.
+    #[n(81)]
+    SetAdopted(#[n(0)] Box<SetAdoption>),
     /// What this node says for ever to the request of a change.
     #[n(27)]
     ChangeStated {
@@ -246,6 +260,10 @@ pub struct Decision {
     /// What was believed of the world (`quoin_policy::FactView` as JSON); `None` when nothing was.
     #[n(10)]
     pub facts: Option<Opaque>,
+    /// What ends the signature's life, when it could execute at all. It stays readable when the
+    /// payload is not any more.
+    #[n(11)]
+    pub closes: Option<Closes>,
 }
 
 /// One more presignature consumed for a request that was decided before.
@@ -297,6 +315,9 @@ pub struct Finished {
     /// What it counts against, when this node did not decide it: as the policy engine encodes it.
     #[n(3)]
     pub reservation: Option<Opaque>,
+    /// As in [`Decision`].
+    #[n(4)]
+    pub closes: Option<Closes>,
 }
 
 /// A fault of a peer.
@@ -439,6 +460,15 @@ impl Record {
             Self::Decision(decision) => decision.binding = to,
             Self::Consumed(consumed) => consumed.binding = to,
             _ => {}
+        }
+        self
+    }
+
+    /// Adds to the record of a decision what ends the life of what is signed.
+    #[must_use]
+    pub(super) fn closed_by(mut self, closes: Option<Closes>) -> Self {
+        if let Self::Decision(decision) = &mut self {
+            decision.closes = closes;
         }
         self
     }

@@ -15,12 +15,15 @@ use super::handover::Handovers;
 use super::heartbeat::Peers;
 use super::keys::{Epoch, KeyEntry, Pending, share_label};
 use super::notices::NoticeBook;
+use super::outstanding::OutstandingBook;
 use super::pool::Pools;
 use super::proposals::Proposals;
 use super::record::{BootRecord, Decision, Finished, KeyRecord};
+use super::reconcile::Reconciled;
 use super::requests::RequestState;
 use super::retention::Retention;
 use super::rotation::Rotation;
+use super::sets::Sets;
 use super::strikes::Strikes;
 use super::{Alarm, Effect, JobId, Node, NodeConfig, Record, Ticket};
 use quoin_api::epochs::EpochHeld;
@@ -131,7 +134,11 @@ impl Node {
             notice_book: NoticeBook::default(),
             proposals: Proposals::default(),
             feeds: Feeds::default(),
+            explained: TimeMs(0),
             retention: Retention::default(),
+            reconciled: Reconciled::default(),
+            sets: Sets::default(),
+            outstanding: OutstandingBook::default(),
             constitution,
             peers: Peers::default(),
             keys: BTreeMap::new(),
@@ -155,26 +162,37 @@ impl Node {
             charter_forked: false,
         };
         node.freeze_book.learn(node.constitution.charter());
+        node.freezes_changed();
         node.replay_all(from.records, &from.shares)?;
-        node.strikes.settle_open_tries();
-        node.restore_prepared();
-        node.boot.generation = Generation(node.boot.generation.0.saturating_add(1));
-        node.last_ticket = Ticket(1);
+        node.begin(from.charters, effects)?;
+        Ok(node)
+    }
+
+    /// Starts the next generation, once the journal is replayed.
+    fn begin(
+        &mut self,
+        charters: Vec<Certificate<Charter>>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), RecoverError> {
+        self.strikes.settle_open_tries();
+        self.restore_prepared();
+        self.boot.generation = Generation(self.boot.generation.0.saturating_add(1));
+        self.last_ticket = Ticket(1);
         let boot = BootRecord {
-            generation: node.boot.generation,
-            build: node.config.build.clone(),
+            generation: self.boot.generation,
+            build: self.config.build.clone(),
         };
         effects.push(Effect::Persist(
-            node.last_ticket,
+            self.last_ticket,
             Record::Boot(boot),
             Vec::new(),
         ));
-        node.take_over(from.charters, effects)?;
-        if !node.is_member() {
-            let left = Alarm::LeftCharter(node.constitution.number());
+        self.take_over(charters, effects)?;
+        if !self.is_member() {
+            let left = Alarm::LeftCharter(self.constitution.number());
             effects.push(Effect::Alarm(left));
         }
-        Ok(node)
+        Ok(())
     }
 
     fn replay_all(
@@ -306,11 +324,15 @@ impl Node {
             Record::FactSeen { feed, seq } => self.feeds.restore(feed, seq),
             Record::KeyState(record) => self.replay_key_state(&record),
             Record::PayloadsErased { before } => self.retention.erased(before),
+            Record::WatchedFrom(first) => self.reconciled.restore_from(first),
+            Record::ForeignSpend(nonce) => self.reconciled.restore_told(nonce),
             Record::NodeChanged(record) => self.replay_node_change(&record),
             Record::Freeze(bytes) => self.replay_freeze(bytes.0).ok_or(bad("freeze"))?,
             Record::Unfrozen(record) => self.replay_unfrozen(&record),
             Record::Veto(record) => self.replay_veto(record).ok_or(bad("veto"))?,
             Record::Receipt(record) => self.replay_receipt(record).ok_or(bad("receipt"))?,
+            Record::SetMoved(state) => self.sets.restore(state),
+            Record::SetAdopted(adoption) => self.adopt_set(&adoption),
             Record::ChangeStated { request, statement } => {
                 self.replay_statement(request, statement.0);
             }
@@ -331,8 +353,9 @@ impl Node {
     }
 
     fn replay_decision(&mut self, decision: &Decision) -> Option<()> {
-        self.ledger
-            .restore(&read_reservation(&decision.reservation.0)?);
+        let reservation = read_reservation(&decision.reservation.0)?;
+        self.ledger.restore(&reservation);
+        self.relist_decision(decision, &reservation);
         // A payload that can no longer be read is none of those that this replays: they are kept in
         // clear, and what may have been signed stays spent.
         let payload = Self::read_payload(&decision.payload.0);
@@ -364,6 +387,7 @@ impl Node {
             record.payload_hash,
         );
         self.counted.insert(content, stamp.not_after);
+        self.relist_finished(&record, stamp);
         let state = self.bind(stamp);
         state.finished = Some(record.signature.0);
         Some(())

@@ -25,7 +25,7 @@ use quoin_core::{
     NodeIndex, Payload, PresignatureId, Purpose, Rejection, RequestBinding, RequestId, RuleId,
     Scheme, Signed, SignerSet, Stamp, TimeMs,
 };
-use quoin_policy::{Approval, Conditions, DenialReason, Judgement, KeyFacts, SetStanding, Warrant};
+use quoin_policy::{Approval, Conditions, DenialReason, Judgement, KeyFacts, Warrant};
 use quoin_protocol::Binding;
 use quoin_protocol::combine::{KeyPublic, derive};
 use quoin_protocol::presign::Presignature;
@@ -150,9 +150,8 @@ impl Node {
         let key = Signed::<Stamp>::from_bytes(&frame.stamp)
             .ok()
             .and_then(|s| s.unverified().key);
-        if let (Some(key), Some(hint), false) =
-            (key, &frame.signing, matches!(reply, Reply::Unavailable(_)))
-        {
+        let kept = matches!(reply, Reply::Unavailable(why) if *why != Unavailable::OtherSignerSet);
+        if let (Some(key), Some(hint), false) = (key, &frame.signing, kept) {
             self.pools.discard(key, &hint.set, &hint.presignature);
         }
     }
@@ -323,8 +322,10 @@ impl Node {
             }
         };
         let binding = self.binding_to_record(&warrant, presignature.as_ref(), facts.id)?;
+        let closes = self.list_signature(warrant.decoded(), &stamp, turn.now);
         let record = self.decision(frame, &stamp, &warrant, hint);
-        let ticket = self.persist(turn, record.bound_to(binding.clone()));
+        let record = record.bound_to(binding.clone()).closed_by(closes);
+        let ticket = self.persist(turn, record);
         let grounds = self.grounds(&warrant);
         let pending = PendingSign {
             grounds,
@@ -426,6 +427,7 @@ impl Node {
             .get(&stamp.request_id)
             .and_then(|s| s.first_seen)
             .unwrap_or(turn.now);
+        let signers = frame.signing.as_ref().map(|hint| &hint.set);
         let request = quoin_policy::Request {
             decoded,
             stamp,
@@ -439,7 +441,7 @@ impl Node {
                 notices: &self.notices,
                 lease: self.has_lease(turn.now),
                 clock: self.has_good_clock(turn.now),
-                set: SetStanding::Moving,
+                set: self.sets.standing(signers),
             },
         };
         super::shadow::observe(
@@ -458,14 +460,30 @@ impl Node {
                     unmet: pending.unmet.iter().map(ToString::to_string).collect(),
                 }))
             }
-            // Not for good: with a lease and a right clock the same request may be permitted.
-            Judgement::Denied(denial)
-                if denial.reason == DenialReason::CorridorOnly
-                    && let Some(why) = self.unavailable(turn.now) =>
-            {
-                Err(Reply::Unavailable(why))
+            Judgement::Denied(denial) => {
+                Err(match self.is_for_now(&denial, stamp.custody, turn.now) {
+                    Some(why) => Reply::Unavailable(why),
+                    None => self.deny(turn, frame, stamp, denial),
+                })
             }
-            Judgement::Denied(denial) => Err(self.deny(turn, frame, stamp, denial)),
+        }
+    }
+
+    /// What a denial waits for that is not for good: with a lease and a right clock, or through
+    /// another signer set, the same request may be permitted. A tombstone would kill it. No set will
+    /// ever have a local key in it.
+    fn is_for_now(
+        &self,
+        denial: &quoin_policy::Denial,
+        custody: CustodyMethod,
+        now: TimeMs,
+    ) -> Option<Unavailable> {
+        match denial.reason {
+            DenialReason::CorridorOnly => self.unavailable(now),
+            DenialReason::WrongSignerSet if custody != CustodyMethod::Local => {
+                Some(Unavailable::OtherSignerSet)
+            }
+            _ => None,
         }
     }
 
@@ -565,6 +583,7 @@ impl Node {
             set,
             binding: None,
             facts: self.facts_of(warrant),
+            closes: None,
         }))
     }
 

@@ -211,6 +211,7 @@ mod tests {
             set: None,
             binding: None,
             facts: Some(Opaque(b"facts".to_vec())),
+            closes: None,
         }))
     }
 

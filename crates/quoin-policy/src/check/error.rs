@@ -164,8 +164,8 @@ pub enum CharterError {
     },
     /// One person could lift what one person has frozen.
     #[error(
-        "policy `{policy}` permits `unfreeze` without `@approvals`; lifting a freeze needs more \
-         people than freezing, so say how many of which role must approve"
+        "policy `{policy}` permits `unfreeze` without the `@approvals` of others; lifting a freeze needs \
+         more people than freezing, so say how many of which role must approve"
     )]
     UnfreezeAlone {
         /// The policy.
@@ -382,6 +382,12 @@ pub enum CharterError {
     /// The cooling-off is too long.
     #[error("`cooling_off_ms` must be at most 2678400000 milliseconds, which is 31 days")]
     CoolingOffTooLong,
+    /// Payloads would be gone while their requests can still be judged.
+    #[error(
+        "`payload_retention_days` must be at least 40: requests are judged for up to 31 days, and \
+         budgets look back as far"
+    )]
+    RetentionTooShort,
     /// A recovery could be brought by fewer people than any other charter.
     #[error(
         "`recovery.quorum` is {quorum} and must be at least {min}: what so few may do, an attacker \

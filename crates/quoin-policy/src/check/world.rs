@@ -10,6 +10,9 @@ use std::collections::BTreeSet;
 
 /// The longest cooling-off: 31 days, as of every other wait.
 const COOLING_OFF_MS_MAX: u64 = 31 * 24 * 60 * 60 * 1000;
+/// The fewest days for which payloads stay readable: more than a request can wait, or a budget look
+/// back.
+const RETENTION_DAYS_MIN: u16 = 40;
 /// The longest life of a fact: what is older than a day is history.
 const FACT_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 /// The whole of a value in hundredths of a percent.
@@ -19,6 +22,11 @@ const ENTRY_ASSETS_MAX: usize = 64;
 
 /// Checks all of it.
 pub(super) fn check(c: &Charter) -> Result<(), CharterError> {
+    if c.payload_retention_days
+        .is_some_and(|days| days < RETENTION_DAYS_MIN)
+    {
+        return Err(CharterError::RetentionTooShort);
+    }
     if c.cooling_off_ms > COOLING_OFF_MS_MAX {
         return Err(CharterError::CoolingOffTooLong);
     }

@@ -286,13 +286,13 @@ fn whoever_asks_counts_where_every_rule_says_so() {
     assert_eq!(given(&format!("{counts}{strict}")), 0);
 }
 
-const RP_ID: &str = "desk.example";
+pub(super) const RP_ID: &str = "desk.example";
 
 fn p256(seed: u8) -> P256Identity {
     P256Identity::from_scalar(&SecretBytes::take(&mut [seed; 32])).unwrap()
 }
 
-fn passkey(seed: u8, rp_id: &str) -> Passkey {
+pub(super) fn passkey(seed: u8, rp_id: &str) -> Passkey {
     let PublicCredential::P256(key) = p256(seed).public() else {
         panic!("a P-256 key");
     };
@@ -300,7 +300,7 @@ fn passkey(seed: u8, rp_id: &str) -> Passkey {
 }
 
 /// What an authenticator with the key of `seed` says on the page of `rp_id`.
-fn assertion(seed: u8, rp_id: &str, challenge: &[u8; 32]) -> Assertion {
+pub(super) fn assertion(seed: u8, rp_id: &str, challenge: &[u8; 32]) -> Assertion {
     let challenge = base64url(challenge);
     let client = format!(
         r#"{{"type":"webauthn.get","challenge":"{challenge}","origin":"https://{rp_id}"}}"#

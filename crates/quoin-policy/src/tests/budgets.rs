@@ -243,7 +243,13 @@ fn spender() -> crate::ledger::Spender<'static> {
 
 fn held(constitution: &Constitution, id: u64) -> Reservation {
     let ask = Ask::pay(constitution, id, 1);
-    let reservation = constitution.finished_reservation(&ask.decoded(), &ask.stamp, ask.key.as_ref(), NOW, &crate::FactStore::default());
+    let reservation = constitution.finished_reservation(
+        &ask.decoded(),
+        &ask.stamp,
+        ask.key.as_ref(),
+        NOW,
+        &crate::FactStore::default(),
+    );
     reservation.unwrap()
 }
 
@@ -365,7 +371,13 @@ fn one_request_id_stands_for_one_binding() {
         let mut stamp = ask.stamp.clone();
         change(&mut stamp);
         let other = constitution
-            .finished_reservation(&ask.decoded(), &stamp, ask.key.as_ref(), NOW, &crate::FactStore::default())
+            .finished_reservation(
+                &ask.decoded(),
+                &stamp,
+                ask.key.as_ref(),
+                NOW,
+                &crate::FactStore::default(),
+            )
             .unwrap();
         for refused in [
             ledger.reserve(&constitution, &other, &spender()),
@@ -446,7 +458,13 @@ fn play(n: u8, t: u8, cap: u128, steps: &[Step]) -> Result<(), TestCaseError> {
         }
         if agreed && *tell {
             let reservation = constitution
-                .finished_reservation(&ask.decoded(), &ask.stamp, ask.key.as_ref(), now, &crate::FactStore::default())
+                .finished_reservation(
+                    &ask.decoded(),
+                    &ask.stamp,
+                    ask.key.as_ref(),
+                    now,
+                    &crate::FactStore::default(),
+                )
                 .unwrap();
             for ledger in &mut ledgers {
                 ledger.finished(&reservation).unwrap();
@@ -470,5 +488,64 @@ proptest! {
     #[test]
     fn no_gateway_gets_more_than_the_cap_from_3_of_5(steps in steps()) {
         play(5, 3, 3_000_000_000_000_000, &steps)?;
+    }
+}
+
+/// Charges a made-up request; whether it fits.
+fn charged(ledger: &mut Ledger, like: &Reservation, id: u64, amount: u64, at: TimeMs) -> bool {
+    static KNOWN: std::sync::OnceLock<Constitution> = std::sync::OnceLock::new();
+    let constitution = KNOWN.get_or_init(|| count(2000));
+    let mut reservation = like.clone();
+    reservation.request_id.0[8..].copy_from_slice(&id.to_be_bytes());
+    reservation.at = at;
+    reservation.charges[0].amount = Amount::from(amount);
+    ledger
+        .reserve(constitution, &reservation, &spender())
+        .is_ok()
+}
+
+proptest! {
+    #[test]
+    fn buckets_never_allow_what_an_exact_window_refuses(
+        steps in proptest::collection::vec((0u64..20, 1u64..300, 0u64..HOUR_MS / 8), 1..80),
+    ) {
+        static LIKE: std::sync::OnceLock<Reservation> = std::sync::OnceLock::new();
+        let like = LIKE.get_or_init(|| held(&count(2000), 1));
+        let (mut ledger, mut restored) = (Ledger::new(), Ledger::new());
+        let mut exact = std::collections::BTreeMap::new();
+        let mut now = NOW;
+        for (id, amount, wait) in steps {
+            now = now.plus(wait);
+            let amount = exact.get(&id).map_or(amount, |(_, known)| *known);
+            if !charged(&mut ledger, like, id, amount, now) {
+                continue;
+            }
+            exact.insert(id, (now, amount));
+            let counts = exact.values().filter(|(at, _)| now.since(*at) < HOUR_MS);
+            let total: u64 = counts.map(|(_, amount)| amount).sum();
+            prop_assert!(total <= 1000, "{total} of 1000");
+            let mut journaled = like.clone();
+            journaled.request_id.0[8..].copy_from_slice(&id.to_be_bytes());
+            journaled.at = now;
+            journaled.charges[0].amount = Amount::from(amount);
+            restored.restore(&journaled);
+        }
+        // A ledger made of the journal counts the same.
+        let budget = budget("count", Scope::Org, Measure::Count, 2000);
+        prop_assert_eq!(ledger.spent_own(&budget, now), restored.spent_own(&budget, now));
+        prop_assert_eq!(ledger.spent(&budget, now), restored.spent(&budget, now));
+    }
+
+    #[test]
+    fn a_window_is_kept_in_64_buckets_however_long_it_is(
+        window_ms in 1u64..crate::WINDOW_MS_MAX,
+        at in 0u64..1 << 42,
+    ) {
+        let end = bucket_end(TimeMs(at), window_ms);
+        prop_assert!(end > TimeMs(at));
+        let grain_ms = window_ms.div_ceil(63);
+        prop_assert!(end.since(TimeMs(at)) <= grain_ms);
+        // The ends that count at one time are those within a window and a bucket.
+        prop_assert!(window_ms.div_ceil(grain_ms) < crate::BUCKETS_MAX as u64);
     }
 }

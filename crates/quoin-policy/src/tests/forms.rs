@@ -56,7 +56,13 @@ fn reservation() -> Reservation {
     let mut ask = Ask::pay(&constitution, 1, 100);
     ask.stamp.request_id = RequestId([3; 16]);
     constitution
-        .finished_reservation(&ask.decoded(), &ask.stamp, ask.key.as_ref(), NOW, &crate::FactStore::default())
+        .finished_reservation(
+            &ask.decoded(),
+            &ask.stamp,
+            ask.key.as_ref(),
+            NOW,
+            &crate::FactStore::default(),
+        )
         .unwrap()
 }
 
@@ -80,6 +86,95 @@ fn golden_charter() {
         &cluster,
         include_str!("golden/cluster-id.hex"),
     );
+}
+
+#[test]
+fn golden_charter_with_every_field() {
+    let mut charter = full_charter();
+    charter.nodes[0].cloud = "account-1".into();
+    charter.nodes[0].region = "north".into();
+    charter.principals[0].operator = Some("desk".into());
+    charter.principals[0].granted_by = Some("ann".parse().unwrap());
+    charter.book[0].assets = vec![native()];
+    charter.book[0].kind = crate::BookKind::Margin;
+    charter.backup = Some(crate::BackupPolicy {
+        threshold: 1,
+        officers: vec![crate::Officer {
+            name: "ona".into(),
+            recipient: "age1".into(),
+        }],
+    });
+    charter.facts = vec![crate::FactRule {
+        kind: crate::FactKind::Price(native()),
+        quorum: 2,
+        age_ms_max: 60_000,
+        deviation_bp_max: 100,
+    }];
+    charter.keys = vec![crate::KeyGrant {
+        key: "hot".parse().unwrap(),
+        dangerous_digest_account: true,
+    }];
+    charter.cooling_off_ms = 86_400_000;
+    charter.payload_retention_days = Some(90);
+    charter.recovery = Some(crate::Recovery {
+        quorum: 2,
+        role: "officer".parse().unwrap(),
+        delay_ms: 604_800_000,
+    });
+    let bytes = cbor::encode(&charter);
+    let golden_bytes = include_str!("golden/charter-every-field.hex");
+    golden(
+        "charter with every field",
+        &hex::encode(&bytes),
+        golden_bytes,
+    );
+    assert_eq!(cbor::decode::<Charter>(&bytes, 1 << 20).unwrap(), charter);
+    let json = serde_json::to_string(&charter).unwrap();
+    assert_eq!(serde_json::from_str::<Charter>(&json).unwrap(), charter);
+}
+
+#[test]
+fn a_charter_in_json_may_leave_out_what_is_newer_than_it() {
+    let mut json = serde_json::to_value(full_charter()).unwrap();
+    let newer = [
+        "facts",
+        "keys",
+        "cooling_off_ms",
+        "payload_retention_days",
+        "recovery",
+        "dangerous_single_failure_domain",
+        "backup",
+    ];
+    for field in newer {
+        json.as_object_mut().unwrap().remove(field);
+    }
+    for (list, field) in [("nodes", "cloud"), ("nodes", "region"), ("book", "kind")] {
+        json[list][0].as_object_mut().unwrap().remove(field);
+    }
+    let read: Charter = serde_json::from_value(json).unwrap();
+    let mut wanted = full_charter();
+    wanted.dangerous_single_failure_domain = false;
+    wanted.keys.clear();
+    assert_eq!(read, wanted);
+}
+
+#[test]
+fn golden_proposal_intent() {
+    let relied = |id: &str, byte| crate::ReliedRule {
+        id: id.parse().unwrap(),
+        text_hash: [byte; 32],
+    };
+    let charter = quoin_core::CharterHash([1; 32]);
+    let (a, b) = (relied("a", 2), relied("b", 3));
+    let hash = crate::charter_intent_hash(charter, &[a.clone(), b.clone()]);
+    let wanted = include_str!("golden/proposal-intent.hex");
+    golden("proposal intent", &hash.to_string(), wanted);
+    assert_eq!(
+        crate::charter_intent_hash(charter, &[b, a.clone(), a.clone()]),
+        hash
+    );
+    assert_ne!(crate::charter_intent_hash(charter, &[a]), hash);
+    assert_eq!(crate::charter_request_id(&charter), RequestId([1; 16]));
 }
 
 #[test]

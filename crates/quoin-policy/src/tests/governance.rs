@@ -431,6 +431,24 @@ fn a_proposal_grants_three_years_at_most() {
     Case::new(after(&current, rename), &[22, 23]).ready(&current);
 }
 
+const PARTS: [CharterPart; 15] = [
+    CharterPart::Name,
+    CharterPart::Nodes,
+    CharterPart::Threshold,
+    CharterPart::Gateways,
+    CharterPart::Principals,
+    CharterPart::GovernorQuorum,
+    CharterPart::Budgets,
+    CharterPart::Assets,
+    CharterPart::Book,
+    CharterPart::Policies,
+    CharterPart::Backup,
+    CharterPart::Facts,
+    CharterPart::Keys,
+    CharterPart::Limits,
+    CharterPart::Recovery,
+];
+
 #[test]
 fn every_field_of_a_charter_belongs_to_a_part() {
     let old = desk(GOVERN);
@@ -489,7 +507,7 @@ fn every_field_of_a_charter_belongs_to_a_part() {
         assert_eq!(changed_parts(&old, &new), BTreeSet::from([part]));
         names.insert(part.name());
     }
-    assert_eq!(names.len(), 15);
+    assert_eq!(names, PARTS.map(CharterPart::name).into());
     assert!(changed_parts(&old, &old).is_empty());
     let current = checked(old.clone());
     assert!(changed_parts(&old, &after(&current, |_| ())).is_empty());
@@ -822,4 +840,58 @@ fn a_fork_counts_the_grants_of_the_time_when_the_number_was_passed() {
     let next = certified(after(&first, |_| ()), &[23, 31]);
     let second = verify_successor(&first, &next, NOW.plus(2 * HOUR_MS)).unwrap();
     assert!(second.lineage_certifies(&fork));
+}
+
+#[test]
+fn a_passkeys_approval_of_a_charter_lapses_with_nothing_but_the_proposal() {
+    use super::approvals::{RP_ID, assertion, passkey};
+    let key = passkey(31, RP_ID);
+    let mut charter = desk(APPROVED);
+    charter.principals[3].credentials = vec![quoin_core::PublicCredential::Passkey(key.clone())];
+    let current = checked(charter);
+    let case = |not_after: TimeMs| {
+        let mut case = Case::new(after(&current, rename), &[22, 23]);
+        let hash = case.pending(&current).intent_hash;
+        let approval = Approval {
+            not_after,
+            ..case.approval(&current, "cid", hash)
+        };
+        let made = assertion(31, RP_ID, &hash.0);
+        case.approvals = vec![Signed::asserted(approval, &key, made)];
+        case
+    };
+    case(CHARTER_APPROVAL_NOT_AFTER).ready(&current);
+    let ignored = case(NOW.plus(HOUR_MS)).pending(&current).ignored;
+    assert_eq!(ignored[0].fault, crate::ApprovalFault::PasskeyLapse);
+}
+
+const DOCUMENT: &str = include_str!("../../../../docs/governance.md");
+
+#[test]
+fn what_the_documentation_shows_is_valid_and_does_what_it_says() {
+    let block = |start: &str| {
+        let blocks = DOCUMENT.split(start).skip(1);
+        let texts = blocks.map(|b| b.split("```").next().unwrap().to_owned());
+        texts.collect::<Vec<String>>()
+    };
+    let mut charter = desk(&block("```cedar\n").concat());
+    let more = [("ada", "auditor"), ("opa", "operator")];
+    for ((id, role), seed) in more.into_iter().zip(51u8..) {
+        charter.principals.push(person(id, seed, &[role]));
+    }
+    let json = format!("{{{}}}", block("```json\n")[0]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    charter.recovery = Some(serde_json::from_value(json["recovery"].clone()).unwrap());
+    let current = checked(charter);
+    // A change of the book alone meets both rules, as the page says; any other meets one.
+    let of =
+        |change: fn(&mut Charter)| Case::new(after(&current, change), &[22, 23]).pending(&current);
+    assert_eq!(of(|c| c.book.clear()).rules.len(), 2);
+    assert_eq!(of(rename).rules.len(), 1);
+    for role in crate::KNOWN_ROLES {
+        assert!(DOCUMENT.contains(&format!("`{role}`")), "{role}");
+    }
+    for part in PARTS {
+        assert!(DOCUMENT.contains(&format!("`{}`", part.name())), "{part:?}");
+    }
 }

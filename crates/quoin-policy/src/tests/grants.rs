@@ -48,6 +48,7 @@ fn a_charter_that_spreads_everything_is_valid() {
     let mut full = spread();
     full.facts = vec![price()];
     full.cooling_off_ms = 31 * 24 * HOUR_MS;
+    full.payload_retention_days = Some(40);
     full.book[0].assets = vec![native()];
     full.keys = vec![KeyGrant {
         key: "hot".parse().unwrap(),
@@ -197,6 +198,8 @@ refuses! {
         "book.exchange.assets", |c| c.book[0].assets = vec![native(), native()];
     refuses_a_cooling_off_over_31_days: CharterError::CoolingOffTooLong, "cooling_off_ms",
         |c| c.cooling_off_ms = 31 * 24 * HOUR_MS + 1;
+    refuses_to_forget_payloads_that_are_still_judged: CharterError::RetentionTooShort,
+        "payload_retention_days", |c| c.payload_retention_days = Some(39);
     refuses_a_region_with_a_newline: CharterError::BadText { .. }, "nodes.1.region",
         |c| c.nodes[0].region = "a\nb".into();
     refuses_an_empty_operator_of_a_principal: CharterError::BadText { .. },

@@ -134,7 +134,7 @@ fn asks(constitution: &Constitution) -> Vec<Ask> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn a_slice_says_what_the_whole_set_says(
@@ -293,4 +293,10 @@ fn a_thousand_rules_of_a_desk_leave_a_slice_of_a_hundred() {
     assert_eq!(slice(&constitution, &ask), 50);
     let (sliced, whole) = both(&constitution, &ask, &FactView::default());
     assert_eq!(sliced, whole);
+}
+
+#[test]
+fn a_constitution_is_shared_between_threads_as_it_is() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Constitution>();
 }

@@ -141,7 +141,10 @@ fn lifting_a_freeze_takes_more_than_one_person() {
             matches!(alone, CharterError::UnfreezeAlone { .. }),
             "{alone:?}"
         );
-        assert!(lift("@approvals(\"2 of treasury\")", action).is_ok());
+        let oneself = "@approvals(\"1 of treasury\") @initiator(\"counts\")";
+        assert!(lift(oneself, action).is_err());
+        assert!(lift("@approvals(\"1 of treasury\")", action).is_ok());
+        assert!(lift(&oneself.replace('1', "2"), action).is_ok());
     }
 }
 

@@ -145,7 +145,13 @@ fn forgotten_slots_are_refused_rather_than_free() {
     let mut ledger = Ledger::new();
     let base = ask(&constitution, 0, &Tx::pay(10, &exchange(), 1));
     let reservation = constitution
-        .finished_reservation(&base.decoded(), &base.stamp, base.key.as_ref(), NOW, &crate::FactStore::default())
+        .finished_reservation(
+            &base.decoded(),
+            &base.stamp,
+            base.key.as_ref(),
+            NOW,
+            &crate::FactStore::default(),
+        )
         .unwrap();
     for nonce in 10u64..10 + 4097 {
         let mut reservation = reservation.clone();
@@ -172,4 +178,17 @@ fn what_fills_no_slot_takes_none() {
         let warrant = Ask::new(&constitution, id, message).permitted(&constitution, &mut ledger);
         assert_eq!(warrant.reservation().slot, None);
     }
+}
+
+#[test]
+fn a_transaction_with_blobs_is_not_decoded_so_it_takes_no_slot() {
+    // Its blob fields would be a second way to spend in one slot; whoever decodes them one day has
+    // to make them part of what a replacement keeps.
+    let Payload::EvmTransaction(mut bytes) = payment().payload() else {
+        panic!("not a transaction");
+    };
+    bytes[0] = 3;
+    let payload = Payload::EvmTransaction(bytes);
+    let refused = quoin_chain::decode(&payload, &account(), quoin_core::Scheme::Ecdsa);
+    assert!(refused.is_err());
 }

@@ -319,10 +319,12 @@ fn constitution(nodes: &BTreeMap<NodeIndex, PublicCredential>, t: u8) -> Constit
             .into(),
         backup: None,
         facts: Vec::new(),
-        keys: vec![quoin_policy::KeyGrant {
-            key: "desk".parse().unwrap(),
-            dangerous_digest_account: false,
-        }],
+        keys: ["desk", "vector"]
+            .map(|name| quoin_policy::KeyGrant {
+                key: name.parse().unwrap(),
+                dangerous_digest_account: false,
+            })
+            .to_vec(),
         cooling_off_ms: 0,
         payload_retention_days: None,
         recovery: None,

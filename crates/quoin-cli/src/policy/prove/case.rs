@@ -13,8 +13,8 @@ use cedar_policy::{
 };
 use quoin_policy::is_privileged;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The attributes of an account.
 const ACCOUNT: [&str; 6] = ["chain", "address", "path", "key", "purpose", "scheme"];
@@ -29,9 +29,9 @@ pub struct Case {
     /// The account's entity.
     pub resource: String,
     /// The account's attributes.
-    pub account: Map<String, Value>,
+    pub account: BTreeMap<String, Value>,
     /// The context, without what is unknown.
-    pub context: Map<String, Value>,
+    pub context: BTreeMap<String, Value>,
     /// Whether only the corridor is open.
     pub corridor: bool,
 }
@@ -105,7 +105,7 @@ impl Case {
             .resource()
             .ok_or("the solver left the account open")?;
         // An account of which no policy reads anything is left out; any attributes do.
-        let mut account: Map<String, Value> = ACCOUNT
+        let mut account: BTreeMap<String, Value> = ACCOUNT
             .map(|n| (n.to_owned(), "".into()))
             .into_iter()
             .collect();
@@ -123,7 +123,8 @@ impl Case {
             .context()
             .ok_or("the solver left the context open")?;
         let context = context.to_json_value().map_err(|e| e.to_string())?;
-        let mut context = context.as_object().cloned().unwrap_or_default();
+        let context = context.as_object().cloned().unwrap_or_default();
+        let mut context: BTreeMap<String, Value> = context.into_iter().collect();
         context.retain(|name, _| !question.missing.contains(name));
         Ok(Self {
             principal: id(request.principal())?,
@@ -242,7 +243,7 @@ impl Case {
     }
 
     fn request(&self) -> Result<Request, String> {
-        let context = Context::from_json_value(Value::Object(self.context.clone()), None);
+        let context = Context::from_json_value(json!(self.context), None);
         let uid = |kind: &str, id: &str| {
             EntityUid::from_json(json!({ "type": kind, "id": id })).map_err(|e| e.to_string())
         };

@@ -3,7 +3,8 @@
 use super::case::Case;
 use quoin_core::{SecretBytes, SigningIdentity};
 use quoin_policy::Charter;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// Without a permit that names it the charter could never change, and is refused.
 pub const GOVERNED: &str = r#"
@@ -20,16 +21,26 @@ fn credential(seed: u8) -> Value {
     serde_json::to_value(identity.public()).unwrap()
 }
 
+/// The credential of a principal of [`json`].
+pub fn credential_id(principal: &str) -> quoin_core::CredentialId {
+    let place = PRINCIPALS
+        .iter()
+        .zip(21u8..)
+        .find(|((id, _), _)| *id == principal);
+    SigningIdentity::from_seed(&SecretBytes::take(&mut [place.unwrap().1; 32])).id()
+}
+
+const PRINCIPALS: [(&str, &[&str]); 5] = [
+    ("bot", &["desk"]),
+    ("ann", &["governor", "treasury"]),
+    ("ben", &["governor", "treasury"]),
+    ("cid", &["treasury", "risk"]),
+    ("dan", &["treasury"]),
+];
+
 /// The charter as JSON, with these policies beside the one that lets it change.
 pub fn json(policies: &str) -> Value {
-    let principals = [
-        ("bot", vec!["desk"]),
-        ("ann", vec!["governor", "treasury"]),
-        ("ben", vec!["governor", "treasury"]),
-        ("cid", vec!["treasury", "risk"]),
-        ("dan", vec!["treasury"]),
-    ];
-    let principals = principals.iter().zip(21u8..).map(|((id, roles), seed)| {
+    let principals = PRINCIPALS.iter().zip(21u8..).map(|((id, roles), seed)| {
         json!({ "id": id, "roles": roles, "credentials": [credential(seed)],
                 "expires": 4_000_000_000_000u64, "operator": id })
     });
@@ -116,14 +127,14 @@ fn price(age: i64) -> Value {
     json!({ "usd_micro": 1_000_000, "age_s": age, "sources": 3 })
 }
 
-fn common(risk: &str, horizon: &str) -> Map<String, Value> {
+fn common(risk: &str, horizon: &str) -> BTreeMap<String, Value> {
     let pairs = [
         ("chain", CHAIN),
         ("custody", "mpc"),
         ("risk", risk),
         ("horizon", horizon),
     ];
-    let mut context: Map<_, _> = pairs
+    let mut context: BTreeMap<_, _> = pairs
         .iter()
         .map(|(k, v)| ((*k).to_owned(), (*v).into()))
         .collect();
@@ -135,7 +146,7 @@ fn case(
     principal: &str,
     action: &str,
     key: &str,
-    context: Map<String, Value>,
+    context: BTreeMap<String, Value>,
     corridor: bool,
 ) -> Case {
     let account = [
@@ -162,6 +173,7 @@ fn case(
 /// The case with every fact that it lacks filled in, as the encoding sees it.
 pub fn filled(case: &Case) -> Case {
     let mut filled = case.clone();
-    filled.context.entry("price").or_insert_with(|| price(5));
+    let known = filled.context.entry("price".to_owned());
+    known.or_insert_with(|| price(5));
     filled
 }

@@ -131,9 +131,7 @@ impl<'a> Rewriting<'a> {
             _ => return None,
         };
         let left = test.get("left")?;
-        if left.get("Var").is_none() {
-            return None;
-        }
+        left.get("Var")?;
         let literal = |v: &Value| {
             let entity = v.get("Value")?.get("__entity")?;
             self.member(left.clone(), entity)

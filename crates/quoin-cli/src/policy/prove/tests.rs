@@ -14,7 +14,7 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 
 /// Every feature that a permit or forbid can have, in ways that overlap.
-const RICH: &str = r#"
+pub const RICH: &str = r#"
 @id("small") permit (principal in Role::"desk", action == Action::"transfer", resource)
   when { context.amount_micro <= 100 };
 @id("vault") @approvals("2 of treasury")

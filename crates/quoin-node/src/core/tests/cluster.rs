@@ -60,6 +60,8 @@ pub(super) struct Shape {
     pub(super) govern: &'static str,
     /// For how many days payloads can be read.
     pub(super) payload_days: Option<u16>,
+    /// Whether the budget is spent through one signer set at a time.
+    pub(super) sticky: bool,
 }
 
 impl Default for Shape {
@@ -75,6 +77,7 @@ impl Default for Shape {
             backup: false,
             govern: "",
             payload_days: None,
+            sticky: false,
         }
     }
 }
@@ -379,21 +382,7 @@ fn charter(
         }],
         principals,
         governor_quorum: 2,
-        budgets: vec![Budget {
-            id: "requests".parse().unwrap(),
-            scope: Scope::Org,
-            measure: Measure::Count,
-            cap: Amount::from(shape.cap),
-            window_ms: 24 * 60 * 60 * 1000,
-            mode: Mode::Strict,
-        }, Budget {
-            id: "corridor".parse().unwrap(),
-            scope: Scope::Corridor,
-            measure: Measure::Count,
-            cap: Amount::from(50u64),
-            window_ms: 24 * 60 * 60 * 1000,
-            mode: Mode::Strict,
-        }],
+        budgets: budgets(shape),
         assets: vec![Asset {
             asset: AssetId {
                 chain: ChainId::Evm(CHAIN),
@@ -417,6 +406,29 @@ fn charter(
         recovery: None,
         dangerous_single_failure_domain: true,
     }
+}
+
+/// The one that most tests count by, and the corridor's.
+fn budgets(shape: Shape) -> Vec<Budget> {
+    let budget = |id: &str, scope: Scope, cap: u64| Budget {
+        id: id.parse().unwrap(),
+        scope,
+        measure: Measure::Count,
+        cap: Amount::from(cap),
+        window_ms: 24 * 60 * 60 * 1000,
+        mode: Mode::Strict,
+    };
+    let mode = match shape.sticky {
+        true => Mode::Sticky,
+        false => Mode::Strict,
+    };
+    vec![
+        Budget {
+            mode,
+            ..budget("requests", Scope::Org, shape.cap)
+        },
+        budget("corridor", Scope::Corridor, 50),
+    ]
 }
 
 fn officers() -> BackupPolicy {

@@ -7,11 +7,13 @@ use quoin_api::Frame;
 use quoin_api::frame::{CharterApproval, CharterReply, PROPOSALS_MAX, ProposalBody, Refusal};
 use quoin_core::cbor::Version;
 use quoin_core::{
-    Certificate, CharterHash, CharterNumber, IntentHash, RequestId, Signed, SigningIdentity, TimeMs,
+    Certificate, CharterHash, CharterNumber, IntentHash, RequestId, SecretBytes, Signed,
+    SigningIdentity, TimeMs,
 };
-use quoin_policy::{Approval, Charter, Receipt, Subject, Veto};
+use quoin_policy::{Approval, Charter, Principal, Receipt, Recovery, Subject, Veto};
 
 const HOUR_MS: u64 = 60 * 60 * 1000;
+const WEEK_MS: u64 = 7 * 24 * HOUR_MS;
 const DELAY: &str = "@delay(\"1h\")";
 const NOTICE: &str = "@delay(\"1h\")\n@notice(\"watcher\")";
 const APPROVED: &str = "@approvals(\"1 of watcher\")";
@@ -130,11 +132,16 @@ fn hash_of(certificate: &Certificate<Charter>) -> CharterHash {
     certificate.unverified().hash()
 }
 
-/// Lets an hour pass, in steps that leave leases alive.
+fn rescuer(seed: u8) -> SigningIdentity {
+    SigningIdentity::from_seed(&SecretBytes::take(&mut [seed; 32]))
+}
+
+/// Lets time pass: most of it in a few jumps, then until the nodes have heard of each other.
 fn pass(net: &mut Net, ms: u64) {
     for _ in 0..4 {
-        net.jump(ms / 4);
+        net.jump((ms - 800) / 4);
     }
+    net.advance(800);
 }
 
 #[test]
@@ -188,9 +195,10 @@ fn a_delay_counts_from_each_nodes_own_first_sight() {
     offer(&mut net, 1, &certificate);
     pass(&mut net, HOUR_MS / 2);
     net.cut_off.clear();
-    // What the others have in force does not reach node 3, so it has to judge for itself.
-    net.filter = Some(|_, to, frame| {
-        to == node(3) && matches!(frame, Frame::Adopted(_) | Frame::Heartbeat(_))
+    // What one other has in force does not reach node 3, so it has to judge for itself.
+    net.filter = Some(|from, to, frame| {
+        let names = matches!(frame, Frame::Adopted(_) | Frame::Heartbeat(_));
+        from == node(2) && to == node(3) && names
     });
     net.restart(3);
     pass(&mut net, HOUR_MS / 2);
@@ -250,13 +258,14 @@ fn a_proposal_that_one_node_alone_was_shown_comes_into_force_nowhere_else() {
     let certificate = successor(&net, "next", 2);
     offer(&mut net, 1, &certificate);
     pass(&mut net, 2 * HOUR_MS);
-    assert_eq!(numbers(&net)[1..], [0, 0]);
-    assert!(!net.core(1).is_ready(net.now));
-    // The others are not moved by it alone when they hear of it: their own delay begins.
+    // Alone it does not even change itself.
+    assert_eq!(numbers(&net), [0, 0, 0]);
+    // When it is heard again it comes first, and the others are not moved by it alone: their own
+    // delay begins.
     net.cut_off.clear();
     net.restart(1);
     net.advance(1_000);
-    assert_eq!(numbers(&net)[1..], [0, 0]);
+    assert_eq!(numbers(&net), [1, 0, 0]);
     assert_eq!(net.core(2).list_proposals().len(), 1);
     pass(&mut net, HOUR_MS);
     assert_eq!(numbers(&net), [1, 1, 1]);
@@ -458,6 +467,138 @@ fn two_charters_of_one_number_in_force_stop_the_cluster() {
         assert!(net.host(index).alarms.contains(&alarm), "node {index}");
         assert!(!net.core(index).is_ready(net.now));
     }
+}
+
+#[test]
+fn a_node_whose_clock_runs_ahead_does_not_count_its_delay_to_the_end() {
+    let mut net = governed(DELAY);
+    let certificate = successor(&net, "next", 2);
+    offer(&mut net, 1, &certificate);
+    net.host(1).ahead_ms = 2 * HOUR_MS;
+    net.advance(2_000);
+    assert_eq!(numbers(&net), [0, 0, 0]);
+    let list = listed(&mut net, 1);
+    assert!(list[0].unmet[0].contains("clock"), "{:?}", list[0].unmet);
+    pass(&mut net, HOUR_MS);
+    assert_eq!(numbers(&net), [1, 1, 1], "it follows the others");
+}
+
+#[test]
+fn showing_a_proposal_again_costs_no_judgement() {
+    let mut net = governed(DELAY);
+    let certificate = successor(&net, "next", 2);
+    let first = offer(&mut net, 1, &certificate);
+    let hash = hash_of(&certificate);
+    let judged = |net: &Net| net.core(1).proposals.named(&hash).unwrap().judged();
+    let at = judged(&net);
+    for _ in 0..5 {
+        net.advance(1_000);
+        assert_eq!(offer(&mut net, 1, &certificate).pending, first.pending);
+    }
+    assert_eq!(judged(&net), at);
+    pass(&mut net, HOUR_MS);
+    assert_eq!(numbers(&net), [1, 1, 1]);
+}
+
+#[test]
+fn couriers_bring_proposals_and_approvals_and_hear_what_came_of_them() {
+    let mut net = governed(APPROVED);
+    let certificate = successor(&net, "next", 2);
+    let hash = hash_of(&certificate);
+    let courier = Peer::Courier(7);
+    let bring = |net: &mut Net, frame: Frame| {
+        net.host(2).sent.clear();
+        net.feed(node(2), crate::core::Event::Frame(courier.clone(), frame));
+        net.settle();
+        let sent = std::mem::take(&mut net.host(2).sent);
+        let mut replies = sent.into_iter().filter(|(to, _)| *to == courier);
+        replies.next().map(|(_, frame)| frame)
+    };
+    let said = bring(&mut net, Frame::Charter(certificate.to_bytes()));
+    let Some(Frame::CharterReply(reply)) = said else {
+        panic!("{said:?}");
+    };
+    assert!(reply.refused.is_none() && !reply.pending.is_empty());
+    let Some(Frame::Proposals(list)) = bring(&mut net, Frame::ProposalsRequest) else {
+        panic!("no list");
+    };
+    let of = list.proposals[0].intent_hash;
+    // A courier's word is nobody's, and it asks for no explanations.
+    for _ in 0..3 {
+        assert_eq!(
+            bring(&mut net, Frame::Adopted(certificate.to_bytes())),
+            None
+        );
+    }
+    assert_eq!(numbers(&net), [0, 0, 0]);
+    let good = approval(&net, hash, of, &net.cluster.watcher);
+    let said = bring(&mut net, Frame::CharterApproval(good));
+    let Some(Frame::StatementReply(reply)) = said else {
+        panic!("{said:?}");
+    };
+    assert_eq!(reply.refused, None);
+    assert_eq!(numbers(&net), [1, 1, 1]);
+}
+
+#[test]
+fn a_recovery_waits_for_its_watcher_and_its_week_and_puts_governors_in_place() {
+    let mut net = governed("");
+    let rescuers = [rescuer(91), rescuer(92)];
+    let principal = |id: &str, role: &str, identity: &SigningIdentity, expires| Principal {
+        id: id.parse().unwrap(),
+        roles: vec![role.parse().unwrap()],
+        credentials: vec![identity.public()],
+        expires,
+        operator: None,
+        granted_by: None,
+    };
+    let year = net.now.plus(365 * 24 * HOUR_MS);
+    let mut first = draft(&net, "with a recovery");
+    for (id, identity) in ["rita", "rob"].into_iter().zip(&rescuers) {
+        first
+            .principals
+            .push(principal(id, "rescuer", identity, year));
+    }
+    first.recovery = Some(Recovery {
+        quorum: 2,
+        role: "rescuer".parse().unwrap(),
+        delay_ms: WEEK_MS,
+    });
+    let first = net.cluster.certified(first, 2);
+    assert_eq!(offer(&mut net, 1, &first).refused, None);
+    assert_eq!(numbers(&net), [1, 1, 1]);
+    // All governors are lost; others come in their place.
+    let mut second = draft(&net, "recovered");
+    second.name.clone_from(&first.unverified().name);
+    second.principals.retain(|p| !p.holds("governor"));
+    let fresh = [rescuer(93), rescuer(94)];
+    for (id, identity) in ["gil", "gus"].into_iter().zip(&fresh) {
+        second
+            .principals
+            .push(principal(id, "governor", identity, year));
+    }
+    let mut certificate = Certificate::unsigned(second);
+    for identity in &rescuers {
+        certificate.endorse(identity);
+    }
+    let reply = offer(&mut net, 2, &certificate);
+    assert!(reply.refused.is_none(), "{:?}", reply.refused);
+    pass(&mut net, WEEK_MS + HOUR_MS);
+    assert_eq!(numbers(&net), [1, 1, 1]);
+    let frame = receipt(&net, hash_of(&certificate));
+    net.gateway_says(3, frame);
+    pass(&mut net, WEEK_MS - HOUR_MS);
+    assert_eq!(numbers(&net), [1, 1, 1]);
+    (1..=3).for_each(|n| net.restart(n));
+    pass(&mut net, HOUR_MS + 1_000);
+    assert_eq!(numbers(&net), [2, 2, 2]);
+    (1..=3).for_each(|n| net.restart(n));
+    assert_eq!(numbers(&net), [2, 2, 2]);
+    // Those who govern now change the charter as those before them did.
+    let mut third = Certificate::unsigned(draft(&net, "third"));
+    fresh.iter().for_each(|identity| third.endorse(identity));
+    assert_eq!(offer(&mut net, 1, &third).refused, None);
+    assert_eq!(numbers(&net), [3, 3, 3]);
 }
 
 #[test]

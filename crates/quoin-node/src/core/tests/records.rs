@@ -3,7 +3,7 @@
 use super::{node, set};
 use crate::core::{
     BootRecord, CharterApprovalRecord, Consumed, Decision, Denied, FaultRecord, Finished, FirstSeen, KeyRecord,
-    KeyStateRecord, NodeChangedRecord, NoticeRecord, ProposalRecord, RECORD_BYTES_MAX, Record, TryRecord,
+    KeyStateRecord, NodeChangedRecord, NoticeRecord, ProposalRecord, RECORD_BYTES_MAX, Record, SpentNonce, TryRecord,
     UnfrozenRecord,
 };
 use proptest::prelude::*;
@@ -11,9 +11,10 @@ use quoin_api::SessionId;
 use quoin_api::frame::Opaque;
 use quoin_core::payload::NodeChange;
 use quoin_core::{
-    BatchHash, BatchId, Boot, CeremonyId, CharterHash, FreezeId, Generation, KeyId, KeyState, Lane,
+    Address, Amount, BatchHash, BatchId, Boot, CeremonyId, ChainId, CharterHash, FreezeId, Generation, KeyId, KeyState, Lane,
     PayloadHash, PresignatureId, RequestBinding, RequestId, ShareEpoch, TimeMs,
 };
+use quoin_policy::{Closes, Measure, SetAdoption, SetSpend, SetState};
 use quoin_protocol::Fault;
 
 fn boot(generation: u64) -> Boot {
@@ -56,6 +57,7 @@ fn of_requests(byte: u8, number: u64, bytes: &[u8]) -> Vec<Record> {
             set: used.then(|| set(&[1, 3])),
             binding: None,
             facts: used.then(opaque),
+            closes: used.then_some(Closes::Slot { nonce: number, cancels: false }),
         }))
     };
     let finished = |counted: bool| {
@@ -64,6 +66,7 @@ fn of_requests(byte: u8, number: u64, bytes: &[u8]) -> Vec<Record> {
             payload_hash,
             signature: opaque(),
             reservation: counted.then(opaque),
+            closes: counted.then_some(Closes::Until { at: TimeMs(number) }),
         }))
     };
     vec![
@@ -213,7 +216,36 @@ fn of_statements(byte: u8, number: u64, bytes: &[u8]) -> Vec<Record> {
         }),
         Record::Veto(notice()),
         Record::Receipt(notice()),
+        Record::SetMoved(SetState {
+            number,
+            set: Some(set(&[1, 3])),
+            serving: false,
+        }),
+        Record::SetAdopted(Box::new(SetAdoption {
+            state: SetState {
+                number,
+                set: Some(set(&[1, 3])),
+                serving: true,
+            },
+            foreign: vec![SetSpend {
+                budget: "day".parse().unwrap(),
+                measure: Measure::Count,
+                holder: Some("bot".parse().unwrap()),
+                set: None,
+                buckets: vec![(TimeMs(number), Amount::from(u64::from(byte)))],
+            }],
+        })),
+        Record::WatchedFrom(spent(number)),
+        Record::ForeignSpend(spent(number)),
     ]
+}
+
+fn spent(nonce: u64) -> SpentNonce {
+    SpentNonce {
+        chain: ChainId::Evm(1),
+        account: Address::evm([7; 20]),
+        nonce,
+    }
 }
 
 /// The place of a form; a new form fails to compile here until it is in `every_form`.
@@ -255,6 +287,10 @@ fn place(record: &Record) -> usize {
         Record::Unfrozen(_) => 33,
         Record::Veto(_) => 34,
         Record::Receipt(_) => 35,
+        Record::SetMoved(_) => 36,
+        Record::SetAdopted(_) => 37,
+        Record::WatchedFrom(_) => 38,
+        Record::ForeignSpend(_) => 39,
     }
 }
 
@@ -262,7 +298,7 @@ fn place(record: &Record) -> usize {
 fn every_form_is_among_the_tested() {
     let mut places: Vec<_> = every_form(1, 2, &[3]).iter().map(place).collect();
     places.dedup();
-    assert_eq!(places, (0..36).collect::<Vec<_>>());
+    assert_eq!(places, (0..40).collect::<Vec<_>>());
 }
 
 #[test]

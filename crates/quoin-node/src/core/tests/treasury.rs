@@ -430,6 +430,44 @@ fn nothing_is_answered_without_a_lease_and_later_with_one() {
 }
 
 #[test]
+fn what_was_frozen_or_vetoed_between_the_rounds_is_not_answered() {
+    let statement = |net: &Net, work: &Work, veto: bool| {
+        let (cluster, principal) = (net.cluster.id, "wanda".parse().unwrap());
+        let (version, at) = (quoin_core::cbor::Version, quoin_core::TimeMs(0));
+        if veto {
+            let subject = quoin_policy::Subject::Request(work.id);
+            let veto = quoin_policy::Veto {
+                version,
+                cluster,
+                subject,
+                principal,
+                at,
+            };
+            return Frame::Veto(Signed::sign(veto, &net.cluster.watcher).to_bytes());
+        }
+        let freeze = quoin_policy::Freeze {
+            version,
+            cluster,
+            id: quoin_core::FreezeId([1; 16]),
+            principal,
+            scope: quoin_policy::FreezeScope::All,
+            level: quoin_policy::FreezeLevel::Hard,
+            at,
+            reason: "a test".to_owned(),
+        };
+        Frame::Freeze(Signed::sign(freeze, &net.cluster.watcher).to_bytes())
+    };
+    for veto in [false, true] {
+        let (mut net, work, id, openings) = opened();
+        let frame = statement(&net, &work, veto);
+        net.gateway_says(1, frame);
+        for index in 1..=2 {
+            assert_eq!(show(&mut net, index, &work, id, &openings), gone());
+        }
+    }
+}
+
+#[test]
 fn what_was_permitted_under_the_charter_before_is_not_answered() {
     let (mut net, work, id, openings) = opened();
     let current = net.cluster.genesis.unverified().clone();
