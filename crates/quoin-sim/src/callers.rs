@@ -164,6 +164,7 @@ impl World {
             value: 7,
             to: Payee::Friend,
             floor: 0,
+            fee: FEE,
         };
         if let Some(work) = pay(&self.cluster, &key, payment, self.until) {
             self.checks.expect(&work);

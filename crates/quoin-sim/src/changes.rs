@@ -152,6 +152,7 @@ impl World {
             value: 3,
             to: Payee::Friend,
             floor: 0,
+            fee: FEE,
         };
         if let Some(work) = workload::pay(&self.cluster, &self.cluster.key, payment, self.until) {
             self.checks.expect(&work);

@@ -352,6 +352,7 @@ mod tests {
             value: u64::from(id),
             to,
             floor: 0,
+            fee: FEE,
         };
         pay(cluster, &cluster.key, payment, BEGIN.plus(1_000)).unwrap()
     }

@@ -35,6 +35,8 @@ pub struct Faults {
     pub handover_crash: u64,
     /// A backup cannot be written.
     pub backup_failure: u64,
+    /// Whether one node is cut off from all others for longer than a lease, but not from the gateway.
+    pub islands: bool,
 }
 
 /// How far a clock jumps: beyond the two seconds that nodes tolerate.
@@ -72,6 +74,7 @@ impl Faults {
                 _ => 0,
             },
             backup_failure: storm * below(rng, 2_000),
+            islands: below(rng, 8) == 0,
         }
     }
 
@@ -95,6 +98,7 @@ impl Faults {
             slow_disk: false,
             handover_crash: 0,
             backup_failure: 0,
+            islands: false,
         }
     }
 }
@@ -130,6 +134,23 @@ pub enum Defect {
     StoppedClocks,
     /// Requests never reach a node after the storm (invariant 10).
     LostRequests,
+    /// The nodes' charter asks for no approval where the written one does (invariant 3).
+    UnapprovedVault,
+    /// The nodes' charter lets its successor into force at once, where the written one has it wait
+    /// (invariant 7).
+    HastyCharters,
+    /// The nodes' charter has a larger sticky budget than the written one (invariant 4).
+    LooseSticky,
+    /// A node's shell writes freezes down and does not hand them to the core (invariant 3).
+    DeafToFreezes,
+    /// A node's shell writes vetoes down and does not hand them to the core (invariant 3).
+    DeafToVetoes,
+    /// A node's shell forgets what was lifted when it starts (invariant 7).
+    ForgottenLifts,
+    /// What a malicious node says of freezes counts as said by every other node (invariant 3).
+    EchoedLifts,
+    /// No freeze ever reaches the first node (invariant 10).
+    LostFreezes,
 }
 
 /// Everything that was done to a run, and what came of it.
@@ -159,6 +180,20 @@ pub struct Counts {
     pub approvals: u64,
     /// Charters that came into force.
     pub charters: u64,
+    /// Freezes that were brought to a node.
+    pub freezes: u64,
+    /// Freezes that callers have had lifted.
+    pub lifts: u64,
+    /// Vetoes that were brought to a node.
+    pub vetoes: u64,
+    /// Signatures of cancels and replacements that exist.
+    pub slots_reused: u64,
+    /// Partial signatures that left inside the corridor.
+    pub in_corridor: u64,
+    /// Signer sets that were certified, as nodes journaled it.
+    pub sets: u64,
+    /// Nodes that were cut off for longer than a lease.
+    pub islands: u64,
     /// Deaths of nodes.
     pub crashes: u64,
     /// Deaths of gateways.
@@ -193,6 +228,13 @@ impl std::ops::AddAssign for Counts {
         self.pauses += other.pauses;
         self.approvals += other.approvals;
         self.charters += other.charters;
+        self.freezes += other.freezes;
+        self.lifts += other.lifts;
+        self.vetoes += other.vetoes;
+        self.slots_reused += other.slots_reused;
+        self.in_corridor += other.in_corridor;
+        self.sets += other.sets;
+        self.islands += other.islands;
         self.crashes += other.crashes;
         self.gateway_crashes += other.gateway_crashes;
         self.cuts += other.cuts;

@@ -2,19 +2,17 @@
 
 use crate::disk::Disk;
 use crate::faults::Defect;
+use crate::law::{self, People};
 use quoin_api::frame::Opaque;
-use quoin_core::cbor::{self, Version};
-use quoin_core::intent::{Address, AssetId, ChainId};
+use quoin_core::cbor;
+use quoin_core::intent::{Address, ChainId};
 use quoin_core::stamp::Account;
 use quoin_core::{
-    Amount, Boot, CeremonyId, Certificate, CharterNumber, ClusterId, Generation, KeyId, Lane,
-    NodeIndex, Purpose, Scheme, SecretBytes, SigningIdentity, TimeMs,
+    Boot, CeremonyId, Certificate, CharterNumber, ClusterId, Generation, KeyId, Lane, NodeIndex,
+    Purpose, Scheme, SecretBytes, SigningIdentity, TimeMs,
 };
 use quoin_node::core::{KeyRecord, Record, Ticket, key_addresses, share_label};
-use quoin_policy::{
-    Asset, BackupPolicy, Budget, Charter, GatewayEntry, Measure, Mode, NodeEntry, Officer,
-    Principal, Scope,
-};
+use quoin_policy::{BackupPolicy, Charter, NodeEntry, Officer};
 use quoin_protocol::KeyPublic;
 use quoin_protocol::dkg::{DkgParams, deal_for_tests};
 use rand_core::CryptoRngCore;
@@ -36,6 +34,8 @@ pub const STRANGER: [u8; 20] = [0x66; 20];
 pub const TRADER: &str = "trader";
 /// Who approves.
 pub const APPROVER: &str = "approver";
+/// Who freezes and vetoes.
+pub const WATCHER: &str = "watcher";
 
 /// What a run works with.
 pub struct Cluster {
@@ -49,8 +49,13 @@ pub struct Cluster {
     pub trader: SigningIdentity,
     /// Who approves what goes to the vault.
     pub approver: SigningIdentity,
+    /// Who freezes and vetoes.
+    pub watcher: SigningIdentity,
     /// The second charter, certified: it lets the trader pay the stranger.
     pub amendment: Certificate<Charter>,
+    /// Another charter for the same number, which somebody proposes and the watcher vetoes. Runs that
+    /// issue it do not issue the second charter.
+    pub rival: Certificate<Charter>,
     /// The nodes of the first charter, and of the second.
     pub members: [BTreeSet<NodeIndex>; 2],
     /// How many nodes sign.
@@ -61,6 +66,10 @@ pub struct Cluster {
     pub account: Account,
     /// How many requests the budget admits in all.
     pub cap: u64,
+    /// How many payments to the friend the sticky budget admits, where there is one.
+    pub sticky: Option<u64>,
+    /// How many malicious nodes sticky budgets and slots bear.
+    pub f_tol: u8,
     /// The disks, with the key on each.
     pub disks: BTreeMap<NodeIndex, Disk>,
 }
@@ -76,6 +85,10 @@ pub struct Size {
     pub later: Option<(&'static [u8], u8)>,
     /// Whether officers keep backups.
     pub backup: bool,
+    /// How many malicious nodes sticky budgets and slots bear.
+    pub f_tol: u8,
+    /// The cap of the sticky budget, where there is one.
+    pub sticky: Option<u64>,
 }
 
 impl Size {
@@ -87,6 +100,8 @@ impl Size {
             threshold,
             later: None,
             backup: false,
+            f_tol: 0,
+            sticky: None,
         }
     }
 
@@ -118,26 +133,23 @@ impl Cluster {
         let identities = of(&all, first);
         let trader = SigningIdentity::generate(rng);
         let approver = SigningIdentity::generate(rng);
+        let watcher = SigningIdentity::generate(rng);
         let people = People {
             trader: &trader,
             approver: &approver,
+            watcher: &watcher,
         };
-        let charter_cap = match defect {
-            Some(Defect::LooseBudget) => cap * 1_000,
-            _ => cap,
-        };
-        let mut charter = charter(&identities, &people, threshold, charter_cap)?;
+        let mut charter = law::charter(&identities, &people, size, cap, defect)?;
         charter.backup = size.backup.then(officers);
-        if defect == Some(Defect::LaxCharter) {
-            charter.policies.push_str(&permit("pay-anyone", None));
-        }
         let mut genesis = Certificate::unsigned(charter);
         identities.values().for_each(|i| genesis.endorse(i));
         genesis.endorse(&trader);
         let cluster = genesis.unverified().cluster_id();
         let next_threshold = size.later.map_or(threshold, |(_, t)| t);
         let nodes = of(&all, later).iter().map(node_entry).collect();
-        let amendment = amendment(genesis.unverified(), (nodes, next_threshold), &trader);
+        let first = genesis.unverified();
+        let amendment = law::amendment(first, (nodes, next_threshold), &trader);
+        let rival = law::rival(first, &trader);
         let (key, disks) = dealt_key(cluster, threshold, &identities, rng)?;
         Some(Self {
             account: account_of(&key)?,
@@ -147,10 +159,14 @@ impl Cluster {
             members,
             trader,
             approver,
+            watcher,
             amendment,
+            rival,
             threshold,
             key,
             cap,
+            sticky: size.sticky,
+            f_tol: size.f_tol,
             disks,
         })
     }
@@ -176,7 +192,7 @@ fn officers() -> BackupPolicy {
     }
 }
 
-fn node_entry((index, identity): (&NodeIndex, &Arc<SigningIdentity>)) -> NodeEntry {
+pub(crate) fn node_entry((index, identity): (&NodeIndex, &Arc<SigningIdentity>)) -> NodeEntry {
     NodeEntry {
         index: *index,
         credential: identity.public(),
@@ -231,40 +247,6 @@ fn dealt_key(
     Some((key, disks))
 }
 
-struct People<'a> {
-    trader: &'a SigningIdentity,
-    approver: &'a SigningIdentity,
-}
-
-/// The charter after `genesis`: it lets the trader pay the stranger, and may name other nodes.
-fn amendment(
-    genesis: &Charter,
-    (nodes, threshold): (Vec<NodeEntry>, u8),
-    governor: &SigningIdentity,
-) -> Certificate<Charter> {
-    let mut next = genesis.clone();
-    (next.nodes, next.threshold) = (nodes, threshold);
-    next.number = CharterNumber(1);
-    next.cluster = Some(genesis.cluster_id());
-    next.previous = Some(genesis.hash());
-    next.policies
-        .push_str(&permit("pay-stranger", Some(STRANGER)));
-    let mut certificate = Certificate::unsigned(next);
-    certificate.endorse(governor);
-    certificate
-}
-
-/// A rule that lets the trader pay `to`, or anyone.
-fn permit(id: &str, to: Option<[u8; 20]>) -> String {
-    let when = to.map_or(String::new(), |to| {
-        format!("\nwhen {{ context.to == \"{}\" }}", Address::evm(to))
-    });
-    format!(
-        "@id(\"{id}\")\npermit (principal == Principal::\"trader\", action == \
-         Action::\"transfer\", resource){when};\n"
-    )
-}
-
 fn disk_with(
     certificate: &Certificate<KeyPublic>,
     key: &KeyPublic,
@@ -286,89 +268,4 @@ fn disk_with(
     disk.append(Ticket(2), BEGIN, &active, Vec::new());
     disk.sync(2);
     disk
-}
-
-fn charter(
-    nodes: &BTreeMap<NodeIndex, Arc<SigningIdentity>>,
-    people: &People<'_>,
-    threshold: u8,
-    cap: u64,
-) -> Option<Charter> {
-    let principal = |id: &str, role: &str, identity: &SigningIdentity| {
-        Some(Principal {
-            id: id.parse().ok()?,
-            roles: vec![role.parse().ok()?],
-            credentials: vec![identity.public()],
-            expires: TimeMs(4_000_000_000_000),
-            operator: None,
-            granted_by: None,
-        })
-    };
-    Some(Charter {
-        version: Version,
-        name: "simulation".to_owned(),
-        number: CharterNumber(0),
-        cluster: None,
-        previous: None,
-        nodes: nodes.iter().map(node_entry).collect(),
-        threshold,
-        f_tol: 0,
-        dangerous_disjoint_signers: false,
-        gateways: vec![GatewayEntry {
-            id: "gateway".parse().ok()?,
-            tls_key_hash: [99; 32],
-        }],
-        principals: vec![
-            principal(TRADER, "governor", people.trader)?,
-            principal(APPROVER, "approver", people.approver)?,
-        ],
-        governor_quorum: 1,
-        budgets: vec![Budget {
-            id: "transfers".parse().ok()?,
-            scope: Scope::Org,
-            measure: Measure::Count,
-            cap: Amount::from(cap),
-            window_ms: 24 * 60 * 60 * 1000,
-            mode: Mode::Strict,
-        }],
-        assets: vec![Asset {
-            asset: AssetId {
-                chain: ChainId::Evm(CHAIN),
-                token: None,
-            },
-            symbol: "ETH".to_owned(),
-            decimals: 18,
-        }],
-        book: Vec::new(),
-        policies: [
-            permit("pay-friend", Some(FRIEND)),
-            "@approvals(\"1 of approver\")\n".to_owned(),
-            permit("pay-vault", Some(VAULT)),
-            "@id(\"make-keys\")\npermit (principal == Principal::\"trader\", action == \
-             Action::\"create_key\", resource);\n"
-                .to_owned(),
-            "@id(\"change-keys\")\npermit (principal == Principal::\"trader\", action == \
-             Action::\"change_key\", resource);\n"
-                .to_owned(),
-            "@id(\"govern\")\npermit (principal in Role::\"governor\", action == \
-             Action::\"change_charter\", resource);\n"
-                .to_owned(),
-        ]
-        .concat(),
-        backup: None,
-        facts: Vec::new(),
-        keys: ["desk", "second"]
-            .iter()
-            .map(|name| {
-                Some(quoin_policy::KeyGrant {
-                    key: name.parse().ok()?,
-                    dangerous_digest_account: false,
-                })
-            })
-            .collect::<Option<_>>()?,
-        cooling_off_ms: 0,
-        payload_retention_days: None,
-        recovery: None,
-        dangerous_single_failure_domain: true,
-    })
 }

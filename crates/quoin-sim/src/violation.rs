@@ -1,6 +1,6 @@
 //! What must never happen, and did.
 
-use quoin_core::{KeyId, NodeIndex, PresignatureId, RequestId, ShareEpoch};
+use quoin_core::{CharterNumber, FreezeId, KeyId, NodeIndex, PresignatureId, RequestId, ShareEpoch};
 
 /// Something that must never happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +13,18 @@ pub enum Violation {
     ShareExtracted(NodeIndex),
     /// Invariant 3: an honest node signed what the policy does not permit.
     SignedAgainstPolicy(RequestId),
+    /// Invariant 3: a node signed what a freeze on its disk covers.
+    FreezeIgnored(NodeIndex, RequestId),
+    /// Invariant 3: a node signed what a freeze covers that enough others had for longer than a lease.
+    FreezeOutlived(NodeIndex, RequestId),
+    /// Invariant 3: a node signed what a veto on its disk ends.
+    VetoIgnored(NodeIndex, RequestId),
+    /// Invariant 3: a request was signed although enough nodes had its veto before any answered.
+    SignedVetoed(RequestId),
+    /// Invariant 3: a node lifted a freeze by nobody's leave.
+    LiftedByNobody(NodeIndex, FreezeId),
+    /// Invariant 3: more was signed in the corridor than its budget admits.
+    CorridorOverBudget(u64, u64),
     /// Invariant 4: more was signed than the budget admits.
     OverBudget(u64, u64),
     /// Invariant 5: one request id, two payloads.
@@ -31,6 +43,13 @@ pub enum Violation {
     NotRecovered(NodeIndex, String),
     /// A key was announced that not all nodes have certified.
     BadCertificate(String),
+    /// Invariant 7: a node shows a freeze that it had lifted.
+    FreezeCameBack(NodeIndex, FreezeId),
+    /// Invariant 7: two charters of one number are in force on honest nodes.
+    CharterSplit(CharterNumber),
+    /// Invariant 7: a charter came into force before its delay, or after its veto, on a node that
+    /// followed nobody.
+    CharterTooEarly(NodeIndex, CharterNumber),
     /// Invariant 7: an epoch came into use on a node that was in use before, or a later one was.
     EpochWentBack(NodeIndex, ShareEpoch),
     /// Invariant 7: two certified records of one epoch.
@@ -51,6 +70,8 @@ pub enum Violation {
     WorkedWithStruck(NodeIndex, NodeIndex),
     /// Invariant 10: a request had no answer after the faults stopped.
     NoRecovery(String),
+    /// Invariant 10: honest nodes do not know the same long after the faults stopped.
+    Diverged(&'static str),
 }
 
 impl Violation {
@@ -60,11 +81,21 @@ impl Violation {
         match self {
             Self::AnsweredBeforeDurable(..) => 1,
             Self::PresignatureReused(..) | Self::ShareExtracted(_) => 2,
-            Self::SignedAgainstPolicy(_) | Self::SignedWithWrongClock(_) => 3,
+            Self::SignedAgainstPolicy(_)
+            | Self::SignedWithWrongClock(_)
+            | Self::FreezeIgnored(..)
+            | Self::FreezeOutlived(..)
+            | Self::VetoIgnored(..)
+            | Self::SignedVetoed(_)
+            | Self::LiftedByNobody(..)
+            | Self::CorridorOverBudget(..) => 3,
             Self::OverBudget(..) => 4,
             Self::TwoPayloads(_) | Self::TwoSignatures(_) | Self::SlotFilledTwice(_) => 5,
             Self::DoesNotVerify(_) => 6,
             Self::WentBack(_)
+            | Self::FreezeCameBack(..)
+            | Self::CharterSplit(_)
+            | Self::CharterTooEarly(..)
             | Self::EpochWentBack(..)
             | Self::CertificateFork(..)
             | Self::ServedOldEpoch(..) => 7,
@@ -74,7 +105,7 @@ impl Violation {
             | Self::ErasedTooEarly(..)
             | Self::ActiveWithoutBackup(..) => 8,
             Self::HonestBlamed(..) | Self::AbortedBeforeStrike(_) | Self::WorkedWithStruck(..) => 9,
-            Self::NoRecovery(_) => 10,
+            Self::NoRecovery(_) | Self::Diverged(_) => 10,
         }
     }
 }
@@ -133,6 +164,36 @@ impl std::fmt::Display for Violation {
             }
             Self::WorkedWithStruck(n, peer) => {
                 write!(f, "node {n} presigns with node {peer}, which it has struck")
+            }
+            Self::FreezeIgnored(n, id) => {
+                write!(f, "node {n} signed {id}, which a freeze on its disk covers")
+            }
+            Self::FreezeOutlived(n, id) => {
+                write!(f, "node {n} signed {id}, a lease after others froze it")
+            }
+            Self::VetoIgnored(n, id) => {
+                write!(f, "node {n} signed {id}, of which it has a veto")
+            }
+            Self::SignedVetoed(id) => {
+                write!(f, "request {id} was signed, which enough nodes knew as vetoed")
+            }
+            Self::LiftedByNobody(n, id) => {
+                write!(f, "node {n} lifted freeze {id} by nobody's leave")
+            }
+            Self::CorridorOverBudget(signed, cap) => {
+                write!(f, "{signed} signed in the corridor, which admits {cap}")
+            }
+            Self::FreezeCameBack(n, id) => {
+                write!(f, "node {n} shows freeze {id}, which it had lifted")
+            }
+            Self::CharterSplit(number) => {
+                write!(f, "two charters number {} are in force", number.0)
+            }
+            Self::CharterTooEarly(n, number) => {
+                write!(f, "charter {} is in force on node {n} too early", number.0)
+            }
+            Self::Diverged(what) => {
+                write!(f, "long after the faults honest nodes differ in their {what}")
             }
             Self::NoRecovery(why) => write!(f, "no recovery after the faults: {why}"),
         }

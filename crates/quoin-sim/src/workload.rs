@@ -5,10 +5,10 @@ use crate::setup::{CHAIN, Cluster, FRIEND, STRANGER, TRADER, VAULT, account_of};
 use quoin_chain::{Digest, Eip1559Fields, encode_eip1559};
 use quoin_core::cbor::{self, Version};
 use quoin_core::intent::ChainId;
-use quoin_core::payload::{ChangeKey, CreateKey, KeyChange};
+use quoin_core::payload::{ChangeKey, CreateKey, KeyChange, Unfreeze};
 use quoin_core::stamp::Account;
 use quoin_core::{
-    Amount, CustodyMethod, KeyId, Payload, Purpose, RequestId, Scheme, Signed, Stamp, TimeMs,
+    Amount, CustodyMethod, FreezeId, KeyId, Payload, Purpose, RequestId, Scheme, Signed, Stamp, TimeMs,
 };
 use quoin_node::core::CLUSTER_ACCOUNT;
 use quoin_protocol::KeyPublic;
@@ -23,6 +23,8 @@ pub enum Payee {
     Vault,
     /// Paid under the second charter only.
     Stranger,
+    /// Nothing is paid: what was to be in the slot is cancelled.
+    Oneself,
 }
 
 /// What a request is for.
@@ -32,6 +34,8 @@ pub enum What {
     Pay {
         /// For whom.
         to: Payee,
+        /// How much.
+        value: u64,
         /// The slot: the key and the nonce.
         slot: (KeyId, u64),
         /// What is signed.
@@ -41,6 +45,8 @@ pub enum What {
     MakeKey,
     /// New shares of a key, or another state.
     Change(KeyChange),
+    /// That freezes hold no longer.
+    Lift(Vec<FreezeId>),
 }
 
 /// One request of the workload.
@@ -73,7 +79,12 @@ pub struct Payment {
     pub to: Payee,
     /// The number of the charter that it asks for at least.
     pub floor: u64,
+    /// The highest fee for each unit of gas.
+    pub fee: u64,
 }
+
+/// The fee of a payment that replaces none.
+pub const FEE: u64 = 100;
 
 /// A fresh request id.
 pub fn fresh_id(rng: &mut dyn RngCore) -> RequestId {
@@ -83,12 +94,13 @@ pub fn fresh_id(rng: &mut dyn RngCore) -> RequestId {
 }
 
 /// Draws a workload. Some requests are sent twice, some ids are used for two payloads, some
-/// payments ask for a nonce that another has, some are forbidden and some need an approval.
+/// payments ask for a nonce that another has, some are forbidden, some need
+/// an approval, some replace another one by a higher fee, and some cancel one.
 pub fn draw(cluster: &Cluster, count: usize, until: TimeMs, rng: &mut dyn RngCore) -> Vec<Work> {
     let mut work: Vec<Work> = Vec::with_capacity(count);
     let mut payments: Vec<Payment> = Vec::with_capacity(count);
     for _ in 0..count {
-        let kind = below(rng, 20);
+        let kind = below(rng, 24);
         if kind < 2 && !work.is_empty() {
             let again = below(rng, work.len() as u64) as usize;
             work.extend(work.get(again).cloned());
@@ -104,12 +116,24 @@ pub fn draw(cluster: &Cluster, count: usize, until: TimeMs, rng: &mut dyn RngCor
                 _ => Payee::Friend,
             },
             floor: 0,
+            fee: FEE,
         };
         let place = below(rng, payments.len() as u64) as usize;
         if let Some(earlier) = payments.get(place) {
             match kind {
                 7 | 8 => payment.id = earlier.id,
                 9..=11 => payment.nonce = earlier.nonce,
+                20 | 21 => {
+                    payment = Payment {
+                        id: payment.id,
+                        fee: earlier.fee + 1 + below(rng, 50),
+                        ..*earlier
+                    };
+                }
+                22 | 23 => {
+                    (payment.nonce, payment.value) = (earlier.nonce, 0);
+                    payment.to = Payee::Oneself;
+                }
                 _ => {}
             }
         }
@@ -127,12 +151,13 @@ pub fn pay(cluster: &Cluster, key: &KeyPublic, payment: Payment, until: TimeMs) 
         chain_id: CHAIN,
         nonce: payment.nonce,
         max_priority_fee_per_gas: 1,
-        max_fee_per_gas: 100,
+        max_fee_per_gas: payment.fee.into(),
         gas_limit: 21_000,
         to: Some(match payment.to {
             Payee::Friend => FRIEND,
             Payee::Vault => VAULT,
             Payee::Stranger => STRANGER,
+            Payee::Oneself => account.address.to_evm()?,
         }),
         value: Amount::from(payment.value),
         data: Vec::new(),
@@ -144,6 +169,7 @@ pub fn pay(cluster: &Cluster, key: &KeyPublic, payment: Payment, until: TimeMs) 
     };
     let what = What::Pay {
         to: payment.to,
+        value: payment.value,
         slot: (key.key, payment.nonce),
         digest,
     };
@@ -169,11 +195,7 @@ pub fn make_key(cluster: &Cluster, id: RequestId, name: &str, until: TimeMs) -> 
         id,
         floor: 0,
         key: None,
-        account: Account {
-            chain: ChainId::Quoin,
-            address: CLUSTER_ACCOUNT.parse().ok()?,
-            path: quoin_core::DerivationPath::ROOT,
-        },
+        account: cluster_account()?,
         until,
     };
     stamped(cluster, order, payload, What::MakeKey)
@@ -203,6 +225,33 @@ pub fn change_key(
         until,
     };
     stamped(cluster, order, payload, what)
+}
+
+/// A stamped request to lift freezes.
+#[must_use]
+pub fn lift(cluster: &Cluster, id: RequestId, lifts: Vec<FreezeId>, until: TimeMs) -> Option<Work> {
+    let what = What::Lift(lifts.clone());
+    let payload = Payload::Unfreeze(Unfreeze {
+        lifts,
+        suspends: Vec::new(),
+    });
+    let order = Order {
+        id,
+        floor: 0,
+        key: None,
+        account: cluster_account()?,
+        until,
+    };
+    stamped(cluster, order, payload, what)
+}
+
+/// The account of what is about the cluster as a whole.
+fn cluster_account() -> Option<Account> {
+    Some(Account {
+        chain: ChainId::Quoin,
+        address: CLUSTER_ACCOUNT.parse().ok()?,
+        path: quoin_core::DerivationPath::ROOT,
+    })
 }
 
 struct Order {

@@ -234,6 +234,7 @@ impl World {
             value: 1,
             to: Payee::Friend,
             floor: 0,
+            fee: FEE,
         };
         if below(&mut self.rng, 3) == 0 {
             let when = BEGIN.plus(500 + below(&mut self.rng, STORM_MS - 1_500));

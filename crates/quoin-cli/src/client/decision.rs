@@ -4,7 +4,7 @@
 use super::Gateway;
 use crate::failure::Failure;
 use quoin_api::decision::{
-    FreezesBody, OutstandingBody, ProposalsBody, StatementTakenBody, StatementToAllBody,
+    ExplainBody, ExplainedBody, FreezesBody, OutstandingBody, ProposalsBody, StatementTakenBody, StatementToAllBody,
 };
 
 impl Gateway {
@@ -33,6 +33,13 @@ impl Gateway {
     pub async fn outstanding(&self) -> Result<OutstandingBody, Failure> {
         let builder = self.http.get(self.url("/v1/outstanding"));
         self.read(builder, "the gateway did not show what is outstanding")
+            .await
+    }
+
+    /// What each node would decide about a question.
+    pub async fn explain(&self, body: &ExplainBody) -> Result<ExplainedBody, Failure> {
+        let builder = self.http.post(self.url("/v1/explain")).json(body);
+        self.read(builder, "the nodes did not explain the request")
             .await
     }
 }

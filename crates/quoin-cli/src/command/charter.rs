@@ -262,7 +262,15 @@ async fn submit(
         let why = report.line();
         return Err(Failure::new("no node accepted the charter").because(why));
     }
+    // The gateway hears of it from the nodes, perhaps after they have answered.
+    let mut patience = Patience::of(ENACT_LIMIT);
     session.follow_charter().await?;
+    while !report.accepted.is_empty()
+        && session.constitution().number().0 < report.number
+        && patience.pause().await
+    {
+        session.follow_charter().await?;
+    }
     Ok(report)
 }
 

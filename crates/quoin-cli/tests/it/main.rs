@@ -18,6 +18,10 @@ mod failures;
 #[cfg(test)]
 mod freeze;
 #[cfg(test)]
+mod freeze;
+#[cfg(test)]
+mod governance;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod journals;

@@ -52,6 +52,13 @@ impl Feeds {
         feed.mark = feed.mark.max(seq);
     }
 
+    /// Whether it is the newest statement of its feed, brought once more: by somebody else, or by
+    /// another way.
+    fn is_newest(&self, feed: &PrincipalId, bytes: &[u8]) -> bool {
+        let known = self.feeds.get(feed).and_then(|f| f.newest.as_ref());
+        known.is_some_and(|(_, newest)| newest == bytes)
+    }
+
     /// Whether a statement's number is higher than all before, as far as this node remembers. After
     /// a start the marked one itself may come again.
     fn is_news(&self, feed: &PrincipalId, seq: u64) -> bool {
@@ -82,6 +89,9 @@ impl Node {
         let said = signed.unverified();
         if said.cluster != self.cluster {
             return Err(refused("cluster", "the statement is for another cluster"));
+        }
+        if self.feeds.is_newest(&said.feed, bytes) {
+            return Ok(());
         }
         if !self.feeds.is_news(&said.feed, said.seq) {
             return Err(refused("seq", "the feed has said something newer"));

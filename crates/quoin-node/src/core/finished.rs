@@ -5,7 +5,9 @@ use super::requests::key_facts;
 use super::{Alarm, Effect, Node, Record, Turn};
 use quoin_api::frame::{FinishedFrame, Opaque};
 use quoin_api::statements::{Denial, FinishedSignature};
-use quoin_core::{Payload, RequestId, Signed, cbor};
+use quoin_chain::Decoded;
+use quoin_core::{Payload, RequestId, Signed, Stamp, TimeMs, cbor};
+use quoin_policy::KeyFacts;
 use quoin_protocol::combine::{self, CombinedSignature};
 
 /// The largest encoded finished signature.
@@ -65,20 +67,8 @@ impl Node {
         }
         let reservation = match decided {
             true => None,
-            false => {
-                let counted = self.constitution.finished_reservation(
-                    &decoded,
-                    stamp,
-                    Some(&facts),
-                    turn.now,
-                    &self.facts,
-                );
-                // An amount that overflows was never permitted by an honest node; the signature
-                // exists all the same, and what can be counted of it is nothing.
-                counted.ok().filter(|r| self.ledger.finished(r).is_ok())
-            }
+            false => self.count_finished(&decoded, stamp, &facts, turn.now),
         };
-        let reservation = reservation.map(|r| Opaque(cbor::encode(&r)));
         let payload_hash = stamp.payload_hash;
         let closes = self.list_signature(&decoded, stamp, turn.now);
         self.counted.insert(content, stamp.not_after);
@@ -92,6 +82,23 @@ impl Node {
             closes,
         };
         self.persist(turn, Record::Finished(Box::new(record)));
+    }
+
+    /// Counts a signature that this node did not decide, and returns what it counts against.
+    fn count_finished(
+        &mut self,
+        decoded: &Decoded,
+        stamp: &Stamp,
+        facts: &KeyFacts,
+        now: TimeMs,
+    ) -> Option<Opaque> {
+        let counted =
+            self.constitution
+                .finished_reservation(decoded, stamp, Some(facts), now, &self.facts);
+        // An amount that overflows was never permitted by an honest node; the signature exists all
+        // the same, and what can be counted of it is nothing.
+        let counted = counted.ok().filter(|r| self.ledger.finished(r).is_ok());
+        counted.map(|r| Opaque(cbor::encode(&r)))
     }
 
     /// Keeps another node's denial; with enough of them the request is dead and what it reserved

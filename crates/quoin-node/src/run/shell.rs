@@ -204,7 +204,7 @@ impl Shell {
         let mut last = None;
         for effect in effects {
             match effect {
-                Effect::Persist(ticket, record, secrets) => match self.to_write(record, secrets) {
+                Effect::Persist(ticket, record, secrets) => match self.written(record, secrets) {
                     Ok(write) => {
                         writes.push(write);
                         last = Some(ticket);
@@ -288,7 +288,7 @@ impl Shell {
     }
 
     /// A record as the store takes it: with its secrets sealed, and what it uses up.
-    fn to_write(
+    fn written(
         &mut self,
         mut record: Record,
         secrets: Vec<(String, SecretBytes<32>)>,

@@ -195,21 +195,22 @@ fn one_liar_more_than_tolerated_breaks_it() {
     // The bound is what holds the cap, and not this test's blindness: under 2 of 3 no liar is
     // tolerated, and one that reports nothing lets both pairs with it spend the cap.
     let mut play = Play::new(3, 2, 0, 1);
-    for step in honest(&[1, 2]) {
-        play.step(&step);
-    }
-    for id in 7..12 {
-        play.step(&Step::Ask {
-            id,
-            set: 2,
-            to: 0xff,
-        });
+    let (both, third) = (0xff, 0b100);
+    for (member, set) in [(1, 1), (2, 2)] {
+        let to = 1 << (member - 1);
+        let of = to | third;
+        play.step(&Step::Propose { set, more: 1, to });
+        play.step(&Step::Show { back: 0, of, to });
+        for id in 0..3 {
+            let id = 10 * member + id;
+            play.step(&Step::Ask { id, set, to: both });
+        }
     }
     assert!(play.signed.len() as u64 > CAP, "{}", play.signed.len());
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
     fn no_gateway_gets_more_than_the_cap_from_2_of_3(steps in steps()) {
@@ -218,7 +219,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(8))]
+    #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
     fn no_gateway_gets_more_than_the_cap_from_4_of_5_with_a_liar(steps in steps()) {
