@@ -708,6 +708,23 @@ pub struct CharterReply {
     pub pending: Vec<String>,
 }
 
+impl RequestFrame {
+    /// What there could be too much of, how much there is, and how much is accepted.
+    fn limit(&self) -> (&'static str, usize, usize) {
+        if self.approvals.len() > APPROVALS_MAX {
+            return ("approvals", self.approvals.len(), APPROVALS_MAX);
+        }
+        let longest = self.approvals.iter().map(|a| a.0.len()).max();
+        let longest = longest.unwrap_or_default();
+        ("approval bytes", longest, SIGNED_BYTES_MAX)
+    }
+
+    fn is_within_limit(&self) -> bool {
+        let (_, count, max) = self.limit();
+        count <= max
+    }
+}
+
 impl Frame {
     /// The canonical bytes.
     #[must_use]
@@ -757,7 +774,7 @@ impl Frame {
 
     fn check_limits(&self) -> Result<(), FrameError> {
         let (what, count, max) = match self {
-            Self::Request(r) => ("approvals", r.approvals.len(), APPROVALS_MAX),
+            Self::Request(r) => r.limit(),
             Self::LeaseGrant(g) => ("lease ids", g.ids.len(), LEASE_IDS_MAX),
             Self::Keys(k) => ("keys", k.certificates.len(), KEYS_MAX),
             Self::KeyStates(k) => ("key states", k.statements.len(), KEYS_MAX),
@@ -805,10 +822,13 @@ impl Frame {
                 ("freezes", f.freezes.len(), FREEZES_MAX)
             }
             Self::Freezes(f) if f.lifts.len() > LIFTS_MAX => ("lifts", f.lifts.len(), LIFTS_MAX),
-            Self::Freezes(f) => {
-                let ended = f.lifted.len().max(f.suspended.len());
-                ("lifted freezes", ended, LIFTED_MAX)
-            }
+            Self::Freezes(f) => match f.lifts.iter().find(|r| !r.is_within_limit()) {
+                Some(over) => over.limit(),
+                None => {
+                    let ended = f.lifted.len().max(f.suspended.len());
+                    ("lifted freezes", ended, LIFTED_MAX)
+                }
+            },
             Self::SetAcks(a) => ("acknowledgements", a.acks.len(), ENDORSEMENTS_MAX),
             Self::Proposals(p) => ("proposals", p.proposals.len(), PROPOSALS_MAX),
             Self::ExplainRequest(e) => ("approvals", e.approvals.len(), APPROVALS_MAX),
@@ -876,6 +896,42 @@ mod tests {
             Frame::from_bytes(&frame.to_bytes()),
             Err(FrameError::Limit { .. })
         ));
+    }
+
+    #[test]
+    fn requests_that_lifted_freezes_have_the_limits_of_requests() {
+        let frame = |count: usize, bytes: usize| {
+            let lift = RequestFrame {
+                attempt: 0,
+                stamp: vec![],
+                payload: vec![],
+                approvals: vec![Opaque(vec![7; bytes]); count],
+                signing: None,
+            };
+            let within = RequestFrame {
+                approvals: Vec::new(),
+                ..lift.clone()
+            };
+            let shown = Frame::Freezes(FreezesFrame {
+                freezes: Vec::new(),
+                lifts: vec![within, lift.clone()],
+                digest: [0; 32],
+                lifted: Vec::new(),
+                suspended: Vec::new(),
+            });
+            [shown, Frame::Request(lift)]
+        };
+        for whole in frame(APPROVALS_MAX, SIGNED_BYTES_MAX) {
+            assert_eq!(Frame::from_bytes(&whole.to_bytes()).unwrap(), whole);
+        }
+        for (count, bytes) in [(APPROVALS_MAX + 1, 1), (1, SIGNED_BYTES_MAX + 1)] {
+            for frame in frame(count, bytes) {
+                assert!(matches!(
+                    Frame::from_bytes(&frame.to_bytes()),
+                    Err(FrameError::Limit { .. })
+                ));
+            }
+        }
     }
 
     #[test]

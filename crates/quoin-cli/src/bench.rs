@@ -3,6 +3,7 @@
 //! through gateway and node, in one run on a cluster of its own.
 
 mod flow;
+pub mod hammer;
 pub mod load;
 pub mod sequencer;
 mod stock;

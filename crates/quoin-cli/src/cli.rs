@@ -607,7 +607,7 @@ pub struct SignArgs {
     #[arg(long, value_name = "NONCE")]
     pub cancel: Option<u64>,
     /// How many times the going fee a cancel pays: a pool replaces what it has only for more
-    #[arg(long, value_name = "N", default_value_t = 2, requires = "cancel", value_parser = clap::value_parser!(u64).range(1..=100))]
+    #[arg(long, value_name = "N", default_value_t = 2, requires = "cancel", conflicts_with_all = ["transfer", "transaction", "typed_data", "message", "text"], value_parser = clap::value_parser!(u64).range(1..=100))]
     pub fee_times: u64,
     /// The chain's id [default: the data folder's]
     #[arg(long, value_name = "ID")]

@@ -68,6 +68,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Bench(BenchCommand::Gateway(args)) => bench::run(args).await,
         Command::Bench(BenchCommand::Load(args)) => bench::load::run(args).await,
         Command::Bench(BenchCommand::Sequencer(args)) => bench::sequencer::run(args).await,
+        Command::Bench(BenchCommand::Hammer(args)) => interruptible(bench::hammer::run(args)).await,
         Command::WithParent(args) => command::serve::with_parent(args).await,
     }
 }

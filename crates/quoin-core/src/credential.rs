@@ -60,6 +60,21 @@ impl PublicCredential {
         }
     }
 
+    /// Whether these bytes are a key that somebody can hold: a point on its curve, in its one spelling,
+    /// and not of small order. Nothing that another credential says verifies, and nobody can sign for
+    /// it.
+    #[must_use]
+    pub fn is_key(&self) -> bool {
+        match self {
+            // Whatever is not the one spelling of its point is refused by strict verification.
+            Self::Ed25519(bytes) => {
+                ed25519_dalek::VerifyingKey::from_bytes(bytes).is_ok_and(|key| !key.is_weak())
+            }
+            Self::P256(bytes) => read_p256(bytes).is_some(),
+            Self::Passkey(passkey) => read_p256(passkey.key()).is_some(),
+        }
+    }
+
     /// Whether `signature` is this credential's over `message`. Never so for a passkey, which signs
     /// [assertions](crate::webauthn::Assertion) and nothing else.
     #[must_use]
@@ -448,6 +463,37 @@ mod tests {
         key[0] = 5;
         assert!(p256::ecdsa::VerifyingKey::from_sec1_bytes(&key).is_ok());
         assert!(!PublicCredential::P256(key).verifies(b"message", &signature));
+    }
+
+    #[test]
+    fn what_is_no_point_is_no_key() {
+        assert!(
+            SigningIdentity::generate(&mut ChaCha20Rng::seed_from_u64(1))
+                .public()
+                .is_key()
+        );
+        assert!(p256(7).public().is_key() && passkey(7, "desk.example").is_key());
+        // No x of P-256 is over the field's order; of Ed25519, 2 is the y of no point.
+        let mut over = [0xff; 33];
+        over[0] = 2;
+        let mut none = [0; 32];
+        none[0] = 2;
+        let mut compact = p256(7).public();
+        if let PublicCredential::P256(bytes) = &mut compact {
+            bytes[0] = 5;
+        }
+        // The neutral element, for which some signatures of anybody's verify where it is let in.
+        let mut neutral = [0; 32];
+        neutral[0] = 1;
+        for dead in [
+            PublicCredential::P256(over),
+            PublicCredential::Ed25519(none),
+            PublicCredential::Ed25519(neutral),
+            PublicCredential::Ed25519([0; 32]),
+            compact,
+        ] {
+            assert!(!dead.is_key(), "{dead}");
+        }
     }
 
     #[test]

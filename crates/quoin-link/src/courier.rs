@@ -7,8 +7,8 @@
 //!
 //! Couriers must not get in the way of links. They agree on a protocol of their own inside the
 //! handshake, so that a peer without a certificate is never taken for one and a courier never for a
-//! peer. There are few at a time, and the one that has been silent longest gives way to a new one;
-//! each is read slowly, and all of them together are; frames are small and none of them is bulk.
+//! peer. There are few at a time, and the one that has been silent longest gives way to a new one
+//! unless a frame of its own waits; each is read slowly, and all of them together are; frames are small and none of them is bulk.
 
 use crate::connection::{Link, millis, write, write_loop};
 use crate::endpoint::{Event, Inbound, Shared};
@@ -53,6 +53,15 @@ struct Seated {
     queue: Arc<SendQueue>,
     heard: Instant,
     close: Arc<Notify>,
+    /// One frame at a time: taken from when a frame is read until the receiver has dealt with it.
+    room: Arc<Semaphore>,
+}
+
+impl Seated {
+    /// Whether a frame of this courier is on its way to the receiver.
+    fn is_waiting(&self) -> bool {
+        self.room.available_permits() == 0
+    }
 }
 
 /// A courier's place, held until dropped.
@@ -61,6 +70,7 @@ struct Seat<'a> {
     id: u64,
     queue: Arc<SendQueue>,
     close: Arc<Notify>,
+    room: Arc<Semaphore>,
 }
 
 impl Couriers {
@@ -92,14 +102,14 @@ impl Couriers {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a place; whoever has been silent longest gives way when there is none.
-    fn sit(&self, couriers_max: usize) -> Seat<'_> {
+    /// Takes a place; whoever has been silent longest gives way when there is none. Who has brought a
+    /// frame that nobody has dealt with yet stays: what newcomers could push out might be a freeze.
+    fn sit(&self, couriers_max: usize) -> Option<Seat<'_>> {
         let mut state = self.state();
         while state.live.len() >= couriers_max {
-            let silent = state.live.iter().min_by_key(|(_, seated)| seated.heard);
-            let Some(id) = silent.map(|(id, _)| *id) else {
-                break;
-            };
+            let idle = state.live.iter().filter(|(_, seated)| !seated.is_waiting());
+            let silent = idle.min_by_key(|(_, seated)| seated.heard);
+            let id = silent.map(|(id, _)| *id)?;
             if let Some(seated) = state.live.remove(&id) {
                 seated.queue.close();
                 seated.close.notify_one();
@@ -115,14 +125,17 @@ impl Couriers {
             queue: queue.clone(),
             heard: Instant::now(),
             close: close.clone(),
+            room: Arc::new(Semaphore::new(1)),
         };
+        let room = seated.room.clone();
         state.live.insert(id, seated);
-        Seat {
+        Some(Seat {
             couriers: self,
             id,
             queue,
             close,
-        }
+            room,
+        })
     }
 
     /// Waits until the next frame may be read, in the order of those who wait.
@@ -156,7 +169,10 @@ where
         count(&shared.counters.handshakes_shed);
         return LinkError::Superseded;
     };
-    let seat = couriers.sit(limits.couriers_max);
+    let Some(seat) = couriers.sit(limits.couriers_max) else {
+        count(&shared.counters.handshakes_shed);
+        return LinkError::Superseded;
+    };
     let peer = PeerId::Courier(seat.id);
     if let Err(e) = shared.deliver(&peer, Event::Connected).await {
         return e;
@@ -184,8 +200,6 @@ async fn read_loop(
 ) -> LinkError {
     let limits = &shared.limits;
     let mut assembler = Assembler::new(limits.courier_frame_bytes_max);
-    // One frame at a time: the next is read once the receiver has dealt with the last.
-    let room = Arc::new(Semaphore::new(1));
     loop {
         let next = timeout(limits.courier_idle, next_frame(&mut assembler, reader));
         let body = match next.await {
@@ -195,7 +209,7 @@ async fn read_loop(
         };
         seat.couriers.heard(seat.id);
         let pause = Instant::now() + limits.courier_frame_every;
-        let Ok(permit) = room.clone().acquire_owned().await else {
+        let Ok(permit) = seat.room.clone().acquire_owned().await else {
             return LinkError::ShutDown;
         };
         seat.couriers.turn(limits).await;

@@ -7,7 +7,9 @@
 use crate::cedar::Rules;
 use crate::charter::Principal;
 use crate::constitution::Constitution;
+use crate::freeze::FreezeSet;
 use crate::obligation::{Obligations, Unmet};
+use crate::persons::missing;
 use minicbor::{Decode, Encode};
 use quoin_chain::Decoded;
 use quoin_core::cbor::{self, Version};
@@ -17,8 +19,7 @@ use quoin_core::statement::StatementError;
 use quoin_core::tags::{self, Tag};
 use quoin_core::{
     Action, AssertionFault, ClusterId, CustodyMethod, Intent, IntentHash, KeyId, PayloadHash,
-    PrincipalId, PublicCredential, Purpose, RequestId, RoleId, RuleId, Signed, Stamp, Statement,
-    TimeMs,
+    PrincipalId, PublicCredential, Purpose, RequestId, RuleId, Signed, Stamp, Statement, TimeMs,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -206,9 +207,12 @@ pub enum ApprovalFault {
     /// The principal's grant has ended.
     #[error("of a principal whose grant has ended")]
     PrincipalExpired,
-    /// Whoever asks cannot approve.
-    #[error("of whoever asks")]
+    /// Whoever asks cannot approve, nor can anybody of the same operator.
+    #[error("of whoever asks, or of the same operator")]
     Initiator,
+    /// A freeze stops the principal.
+    #[error("of a frozen principal")]
+    Frozen,
     /// The credential is not the principal's, or did not sign.
     #[error("not signed by its principal")]
     NotSigned,
@@ -294,6 +298,8 @@ pub(crate) struct Terms<'a> {
     pub(crate) intent_hash: IntentHash,
     pub(crate) first_seen: TimeMs,
     pub(crate) now: TimeMs,
+    /// Whose principals cannot approve; `None` when they can.
+    pub(crate) freezes: Option<&'a FreezeSet>,
 }
 
 impl Terms<'_> {
@@ -312,31 +318,17 @@ impl Terms<'_> {
                 Err(fault) => ignored.push(IgnoredApproval { principal, fault }),
             }
         }
-        let mut unmet = Vec::new();
-        for (role, needed) in &obligations.approvals {
-            let given: Vec<_> = approvers
-                .iter()
-                .filter(|p| self.holds(p, role))
-                .cloned()
-                .collect();
-            if given.len() < usize::from(*needed) {
-                unmet.push(Unmet::Approvals {
-                    role: role.clone(),
-                    needed: *needed,
-                    given,
-                });
-            }
-        }
+        // Two demands are for two pairs of eyes, and all of one operator are one.
+        let approvers: Vec<&Principal> = approvers
+            .iter()
+            .filter_map(|id| self.constitution.principal(id))
+            .collect();
+        let mut unmet = missing(self.constitution, obligations, &approvers);
         let until = self.first_seen.plus(obligations.delay_ms);
         if self.now < until {
             unmet.push(Unmet::Delay { until });
         }
         (unmet, ignored)
-    }
-
-    fn holds(&self, principal: &PrincipalId, role: &RoleId) -> bool {
-        let known = self.constitution.principal(principal);
-        known.is_some_and(|p| p.roles.contains(role))
     }
 
     fn counts(
@@ -352,8 +344,16 @@ impl Terms<'_> {
             now: self.now,
         };
         let (principal, credential) = claim.made_by(approval)?;
-        if principal.id == self.stamp.principal && !obligations.initiator_counts {
+        let asks = &self.stamp.principal;
+        let own = principal.id == *asks;
+        let related =
+            self.constitution.operator_of(&principal.id) == self.constitution.operator_of(asks);
+        if (own && !obligations.initiator_counts) || (related && !own) {
             return Err(ApprovalFault::Initiator);
+        }
+        let frozen = |freezes: &FreezeSet| freezes.of_principal(&principal.id).is_some();
+        if self.freezes.is_some_and(frozen) {
+            return Err(ApprovalFault::Frozen);
         }
         let asked_for = |role| obligations.approvals.contains_key(role);
         if !principal.roles.iter().any(asked_for) {

@@ -15,6 +15,7 @@ use crate::schema::{
     CHANGE_CHARTER, Pairs, UNFREEZE, action_names, is_privileged, names_of, request_schema_text,
     schema_text,
 };
+use crate::shape;
 use cedar_policy::{
     ActionConstraint, Context, Effect, Entities, Entity, EntityId, EntityTypeName, EntityUid,
     EvalResult, EvaluationError, Policy, PolicyId, PolicySet, Request, Schema, ValidationMode,
@@ -164,6 +165,8 @@ impl Rules {
     /// Reads, names, checks and validates the charter's policies.
     pub(crate) fn compile(charter: &Charter) -> Result<Self, CharterError> {
         let types = Types::new()?;
+        // Before Cedar sees the text: what is too deep for it ends the process.
+        shape::check(&charter.policies)?;
         let read = PolicySet::from_str(&charter.policies).map_err(|e| syntax(&e))?;
         if let Some(template) = read.templates().next() {
             let policy = template.id().to_string();

@@ -9,6 +9,7 @@ mod topology;
 mod world;
 
 pub use error::CharterError;
+pub(crate) use topology::operator;
 pub(crate) use world::kind_name;
 
 use crate::budget::{Budget, Measure, Mode, Scope, WINDOW_MS_MAX};
@@ -47,6 +48,9 @@ pub(crate) const KEYS_MAX: usize = 1024;
 pub(crate) const POLICIES_BYTES_MAX: usize = 320 * 1024;
 /// The longest name of a cluster or operator.
 pub(crate) const NAME_BYTES_MAX: usize = 64;
+/// The shortest window of a budget: below a minute a cap is no cap, because the clocks of good nodes
+/// differ by seconds.
+pub(crate) const WINDOW_MS_MIN: u64 = 60_000;
 /// The longest symbol of an asset.
 pub(crate) const SYMBOL_BYTES_MAX: usize = 16;
 /// The most decimals of an asset; tokens with more exist only as attacks.
@@ -235,7 +239,20 @@ fn identities(c: &Charter) -> Result<(), CharterError> {
         "credentials",
         credentials.map(|c| hex::encode(c.key_bytes())),
     )?;
+    let alive = |place: String, credential: &PublicCredential| {
+        if credential.is_key() {
+            Ok(())
+        } else {
+            Err(CharterError::DeadCredential { place })
+        }
+    };
+    for p in &c.principals {
+        for credential in &p.credentials {
+            alive(format!("principals.{}.credentials", p.id), credential)?;
+        }
+    }
     for node in &c.nodes {
+        alive(format!("nodes.{}.credential", node.index), &node.credential)?;
         if matches!(node.credential, PublicCredential::Passkey(_)) {
             return Err(CharterError::NodePasskey {
                 place: format!("nodes.{}.credential", node.index),
@@ -358,7 +375,7 @@ fn sticky(c: &Charter) -> Result<(), CharterError> {
 
 fn budget(c: &Charter, b: &Budget) -> Result<(), CharterError> {
     let place = |field: &str| format!("budgets.{}.{field}", b.id);
-    if !(1..=WINDOW_MS_MAX).contains(&b.window_ms) {
+    if !(WINDOW_MS_MIN..=WINDOW_MS_MAX).contains(&b.window_ms) {
         return Err(CharterError::BadWindow {
             place: place("window_ms"),
         });

@@ -5,6 +5,7 @@
 
 use crate::cedar::Rules;
 use crate::charter::{Asset, BookEntry, Charter, KeyGrant, NodeEntry, Principal};
+use crate::check::operator;
 use crate::denial::{Denial, DenialReason};
 use crate::lineage::{Book, Seats};
 use crate::sets::Electorate;
@@ -118,6 +119,15 @@ impl Constitution {
     #[must_use]
     pub fn principal(&self, id: &PrincipalId) -> Option<&Principal> {
         self.charter.principals.get(*self.principals.get(id)?)
+    }
+
+    /// Whose person a principal is: its own operator's or, without one, that of whoever delegated to
+    /// it, and its own when it was delegated by nobody or the charter does not know it. Two of one
+    /// operator are one person wherever people are counted.
+    #[must_use]
+    pub fn operator_of<'a>(&'a self, id: &'a PrincipalId) -> &'a str {
+        let known = self.principal(id);
+        known.map_or(id.as_str(), |p| operator(&self.charter, p))
     }
 
     /// The principal that has this credential, and the credential.

@@ -34,6 +34,9 @@ pub const FACTS_MAX: usize = 64;
 /// How far ahead of this node's time a statement may claim to be: as much as two clocks of good
 /// nodes may differ.
 pub const AHEAD_MS_MAX: u64 = 2_000;
+/// How far a feed's number may jump above its last one and above the time in milliseconds, which some
+/// feeds use: a number at the end of all numbers would silence the feed for ever.
+const SEQ_JUMP_MAX: u64 = 1 << 32;
 
 /// A feed's statement.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
@@ -267,6 +270,15 @@ pub enum FactFault {
         /// The number of the statement.
         found: u64,
     },
+    /// Its number would leave the feed none to speak with again.
+    #[error(
+        "`seq`: {found} is more than 2^32 above both this node's time and what the feed said last; \
+         count up, or use the time in milliseconds"
+    )]
+    SeqJump {
+        /// The number of the statement.
+        found: u64,
+    },
     /// It claims to be from the future.
     #[error("`at`: {ahead_ms} ms ahead of this node, which is over the limit of {AHEAD_MS_MAX}")]
     Ahead {
@@ -343,6 +355,10 @@ impl FactStore {
             return Err(FactFault::Twice);
         }
         let (found, known) = (statement.seq, self.newest.get(&statement.feed));
+        let before = known.map_or(0, |known| known.seq).max(now.0);
+        if found.saturating_sub(before) > SEQ_JUMP_MAX {
+            return Err(FactFault::SeqJump { found });
+        }
         match known.map(|known| known.seq).filter(|known| *known >= found) {
             Some(known) => Err(FactFault::NotNewer { known, found }),
             None => {
@@ -561,7 +577,7 @@ fn claim<'a>(
     let mut facts = statement.facts.iter();
     let fact = facts.find(|fact| fact.kind() == rule.kind)?;
     Some(Claim {
-        operator: feed.operator.as_deref().unwrap_or(feed.id.as_str()),
+        operator: constitution.operator_of(&feed.id),
         value: read(fact)?,
         age_ms,
     })

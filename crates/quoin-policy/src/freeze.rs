@@ -13,7 +13,8 @@ use quoin_core::hash::tagged;
 use quoin_core::payload::Unfreeze;
 use quoin_core::tags::{self, Tag};
 use quoin_core::{
-    Address, ChainId, ClusterId, FreezeId, KeyName, PrincipalId, RoleId, Signed, Statement, TimeMs,
+    Action, Address, ChainId, ClusterId, FreezeId, Intent, KeyName, PrincipalId, RoleId, Signed,
+    Statement, TimeMs,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -86,7 +87,8 @@ pub enum FreezeScope {
     /// What one principal asks for. A frozen principal has no corridor.
     #[n(3)]
     Principal(#[n(0)] PrincipalId),
-    /// What goes to one recipient, spender or contract.
+    /// What has to do with one address: as recipient, spender or contract, as the contract of the token
+    /// that moves, or as the one whose token it is.
     #[n(4)]
     Counterparty(#[n(0)] Address),
     /// One chain or venue.
@@ -120,8 +122,36 @@ pub struct FreezeTarget<'a> {
     pub key: Option<&'a KeyName>,
     /// Who receives money or rights.
     pub counterparty: Option<&'a Address>,
+    /// The contract of the token that moves, or that an allowance is of.
+    pub token: Option<&'a Address>,
+    /// Whose token moves, when it is not the account's own.
+    pub from: Option<&'a Address>,
     /// The chain.
     pub chain: &'a ChainId,
+}
+
+impl<'a> FreezeTarget<'a> {
+    /// What a request of a principal with a key is about.
+    #[must_use]
+    pub fn of(
+        (principal, roles): (&'a PrincipalId, &'a [RoleId]),
+        key: Option<&'a KeyName>,
+        intent: &'a Intent,
+    ) -> Self {
+        let value = intent.action.value();
+        Self {
+            principal,
+            roles,
+            key,
+            counterparty: intent.action.counterparty(),
+            token: value.and_then(|value| value.asset.token.as_ref()),
+            from: match &intent.action {
+                Action::TransferFrom { from, .. } => Some(from),
+                _ => None,
+            },
+            chain: &intent.chain,
+        }
+    }
 }
 
 /// The freezes in force, and what has ended.
@@ -237,6 +267,15 @@ impl FreezeSet {
     }
 }
 
+impl FreezeSet {
+    /// The strictest freeze of this principal itself.
+    #[must_use]
+    pub fn of_principal(&self, id: &PrincipalId) -> Option<&Freeze> {
+        let of = |f: &&Freeze| matches!(&f.scope, FreezeScope::Principal(frozen) if frozen == id);
+        self.in_force().filter(of).max_by_key(|f| f.level)
+    }
+}
+
 impl Constitution {
     /// The freeze, once it is signed by a principal of this charter who may freeze, and there is room.
     ///
@@ -284,7 +323,10 @@ impl FreezeScope {
             Self::Key(name) => target.key == Some(name),
             Self::Role(role) => target.roles.contains(role),
             Self::Principal(id) => target.principal == id,
-            Self::Counterparty(address) => target.counterparty == Some(address),
+            Self::Counterparty(address) => {
+                let involved = [target.counterparty, target.token, target.from];
+                involved.contains(&Some(address))
+            }
             Self::Chain(chain) => target.chain == chain,
         }
     }

@@ -10,7 +10,7 @@ use crate::judge::Request;
 use crate::notice::{Notices, Subject};
 use crate::obligation::{Obligations, Unmet};
 use quoin_core::intent::RiskEffect;
-use quoin_core::{Action, ChainId, Intent, Purpose, TimeMs};
+use quoin_core::{Action, ChainId, Intent, PrincipalId, Purpose, TimeMs};
 
 /// How much may be signed now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ impl Constitution {
     /// How much may be signed now, for this request.
     ///
     /// Governance goes on while signing stops: a freeze must not be what keeps a key from being
-    /// suspended, and lifting it is a request itself.
+    /// suspended, and lifting it is a request itself. But whoever is frozen makes and changes no keys.
     pub(crate) fn latitude(
         &self,
         request: &Request<'_>,
@@ -34,15 +34,10 @@ impl Constitution {
         let intent = request.decoded.intent();
         let conditions = &request.conditions;
         if is_governance(&intent.action) {
-            return Ok(Latitude::Open);
+            return self.governs(request, principal).map(|()| Latitude::Open);
         }
-        let target = FreezeTarget {
-            principal: &principal.id,
-            roles: &principal.roles,
-            key: request.key.map(|key| &key.name),
-            counterparty: intent.action.counterparty(),
-            chain: &intent.chain,
-        };
+        let key = request.key.map(|key| &key.name);
+        let target = FreezeTarget::of((&principal.id, &principal.roles), key, intent);
         let freeze = conditions.freezes.covering(&target);
         let why = match freeze {
             Some(freeze) => freeze_words(freeze),
@@ -74,6 +69,22 @@ impl Constitution {
              of one's own margin accounts"
         );
         deny(reason, "risk", message)
+    }
+
+    /// Refuses what a frozen principal asks for about keys and nodes. Lifting freezes stays open to it:
+    /// else one person could freeze all who could lift.
+    fn governs(&self, request: &Request<'_>, principal: &Principal) -> Result<(), Denial> {
+        let lifts = matches!(request.decoded.intent().action, Action::Unfreeze { .. });
+        match request.conditions.freezes.of_principal(&principal.id) {
+            Some(freeze) if !lifts => {
+                let message = format!(
+                    "{}; a frozen principal makes and changes no keys or nodes",
+                    freeze_words(freeze)
+                );
+                deny(DenialReason::Frozen, "freeze", message)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether the action moves an asset to one of one's own registered margin accounts.
@@ -165,20 +176,25 @@ impl Constitution {
     /// When a delay begins, with `(first_seen, now)`: when this node saw the subject first, or when
     /// it heard that a holder of each role asked for has seen it, whichever is later; and the roles
     /// of which it has not heard that.
+    ///
+    /// Whoever asks always knows of it, and so does everyone of the same operator: their receipts say
+    /// nothing about whether anybody else has been told.
     pub(crate) fn noticed(
         &self,
         obligations: &Obligations,
         notices: &Notices,
-        subject: &Subject,
+        (subject, initiator): (&Subject, &PrincipalId),
         (first_seen, now): (TimeMs, TimeMs),
     ) -> (TimeMs, Vec<Unmet>) {
+        let asks = self.operator_of(initiator);
         let mut begin = first_seen;
         let mut unseen = Vec::new();
         for role in &obligations.notice {
             let receipts = notices.receipts(subject);
             let of_holders = receipts.filter(|(id, _)| {
                 let principal = self.principal(id);
-                principal.is_some_and(|p| !p.is_expired(now) && p.roles.contains(role))
+                let other = self.operator_of(id) != asks;
+                other && principal.is_some_and(|p| !p.is_expired(now) && p.roles.contains(role))
             });
             match of_holders.map(|(_, seen)| seen).min() {
                 Some(seen) => begin = begin.max(seen),

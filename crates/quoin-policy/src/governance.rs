@@ -23,14 +23,15 @@ use crate::denial::{DEFAULT_DENY, Denial, DenialReason};
 use crate::judge::CLUSTER_ACCOUNT;
 use crate::notice::Subject;
 use crate::obligation::{Obligations, Unmet};
+use crate::persons::{missing, suffice};
 use crate::schema::{CHANGE_CHARTER, account_pairs, charter_pairs};
 use crate::succession::{follows, recoverers, recovers_only, signers, successor};
 use minicbor::Encode;
 use quoin_core::cbor::{self, Version};
 use quoin_core::hash::tagged;
 use quoin_core::{
-    Certificate, CharterHash, IntentHash, PrincipalId, RequestId, RoleId, RuleId, Signed, TimeMs,
-    tags,
+    Certificate, CharterHash, CharterNumber, IntentHash, PrincipalId, RequestId, RoleId, RuleId,
+    Signed, TimeMs, tags,
 };
 use std::collections::BTreeSet;
 
@@ -126,6 +127,7 @@ impl Constitution {
         let constitution = successor(self, next, evidence.now)?;
         bounded_grants(self.charter(), next, evidence.now)?;
         let demand = self.demand(certificate, evidence.now)?;
+        constitution.governable(evidence.now)?;
         let subject = Subject::Charter(demand.hash);
         let vetoes = self.vetoed_by(evidence.notices, &subject, &demand.obligations);
         if !vetoes.is_empty() {
@@ -242,17 +244,55 @@ impl Constitution {
         })
     }
 
+    /// Refuses a charter that nobody could change again, were it in force at `now`: a quorum of its
+    /// governors with grants must be permitted a change of its policies, and enough others must be
+    /// there to approve and to see it. Who can change the policies can change everything else.
+    ///
+    /// Governors may be permitted by different policies. Those whom one set of policies permits, or
+    /// less, meet at most the demands of that set; such sets are tried, not every quorum.
+    fn governable(&self, now: TimeMs) -> Result<(), CharterError> {
+        let number = CharterNumber(self.number().0.saturating_add(1));
+        let permits = self.permits_parts(number, &BTreeSet::from([CharterPart::Policies]));
+        let mut able = permits.of;
+        able.retain(|(p, _)| !p.is_expired(now));
+        let standing = self.charter().principals.iter();
+        let standing: Vec<&Principal> = standing.filter(|p| !p.is_expired(now)).collect();
+        let quorum = self.charter().governor_quorum;
+        let mut sets: BTreeSet<BTreeSet<&RuleId>> = able
+            .iter()
+            .map(|(_, rules)| rules.iter().collect())
+            .collect();
+        sets.insert(able.iter().flat_map(|(_, rules)| rules).collect());
+        let suffices = |set: &BTreeSet<&RuleId>| {
+            let within = able
+                .iter()
+                .filter(|(_, rules)| rules.iter().all(|rule| set.contains(rule)));
+            let signers: Vec<&Principal> = within.map(|(p, _)| *p).collect();
+            let rules: Vec<RuleId> = set.iter().copied().cloned().collect();
+            let obligations = self.rules.obligations(&rules);
+            suffice(self, &obligations, &signers, quorum, &standing)
+        };
+        if sets.iter().any(suffices) {
+            return Ok(());
+        }
+        let able = able.len();
+        Err(CharterError::Ungovernable { able, quorum })
+    }
+
     /// Asks the policies for each governor, whatever has become of their grants: what approvals sign
     /// must not depend on the hour.
     fn permits_change(&self, next: &Charter) -> Permits<'_> {
-        let changes = changed_parts(self.charter(), next);
+        self.permits_parts(next.number, &changed_parts(self.charter(), next))
+    }
+
+    fn permits_parts(&self, number: CharterNumber, changes: &BTreeSet<CharterPart>) -> Permits<'_> {
         let changes: BTreeSet<String> = changes.iter().map(|p| p.name().to_owned()).collect();
         let mut permits = Permits {
             of: Vec::new(),
             denial: None,
         };
         for governor in self.charter().governors() {
-            let Some(context) = charter_pairs(next.number, &changes) else {
+            let Some(context) = charter_pairs(number, &changes) else {
                 continue;
             };
             let own = ["quoin", CLUSTER_ACCOUNT, "m", "", "", ""];
@@ -278,19 +318,12 @@ impl Constitution {
     ) -> (Vec<ProposalUnmet>, Vec<IgnoredApproval>) {
         let (approvers, ignored) = self.approvers(demand, evidence);
         let mut unmet: Vec<ProposalUnmet> = demand.unsigned.iter().cloned().collect();
-        for (role, needed) in &demand.obligations.approvals {
-            let holders = approvers.iter().filter(|p| p.roles.contains(role));
-            let given: Vec<PrincipalId> = holders.map(|p| p.id.clone()).collect();
-            if given.len() < usize::from(*needed) {
-                let (role, needed) = (role.clone(), *needed);
-                let unmet_one = Unmet::Approvals {
-                    role,
-                    needed,
-                    given,
-                };
-                unmet.push(ProposalUnmet::Obligation { unmet: unmet_one });
-            }
-        }
+        let missing = missing(self, &demand.obligations, &approvers);
+        unmet.extend(
+            missing
+                .into_iter()
+                .map(|unmet| ProposalUnmet::Obligation { unmet }),
+        );
         let delay_ms = demand.obligations.delay_ms;
         let mut begun = Some(evidence.first_seen);
         for role in &demand.obligations.notice {
@@ -322,10 +355,17 @@ impl Constitution {
         let receipts = evidence.notices.receipts(&subject);
         let valid = receipts.filter(|(id, _)| {
             let known = self.principal(id).filter(|p| p.roles.contains(role));
-            let other = demand.initiators.iter().all(|p| p.id != **id);
+            let other = !self.is_initiators(demand, id);
             known.is_some_and(|p| !p.is_expired(evidence.now)) && other
         });
         valid.map(|(_, seen)| seen).min()
+    }
+
+    /// Whether a principal is one of those who signed, or of the operator of one.
+    fn is_initiators(&self, demand: &Demand<'_>, id: &PrincipalId) -> bool {
+        let operator = self.operator_of(id);
+        let mut all = demand.initiators.iter();
+        all.any(|p| self.operator_of(&p.id) == operator)
     }
 
     fn approvers(
@@ -368,8 +408,9 @@ fn approver<'a>(
 ) -> Result<&'a Principal, crate::ApprovalFault> {
     use crate::ApprovalFault::{Initiator, NoRole};
     let (principal, credential) = claim.made_by(approval)?;
-    let initiates = demand.initiators.iter().any(|p| p.id == principal.id);
-    if initiates && !demand.obligations.initiator_counts {
+    let own = demand.initiators.iter().any(|p| p.id == principal.id);
+    let related = claim.constitution.is_initiators(demand, &principal.id);
+    if (own && !demand.obligations.initiator_counts) || (related && !own) {
         return Err(Initiator);
     }
     let asked_for = |role| demand.obligations.approvals.contains_key(role);

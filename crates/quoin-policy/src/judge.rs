@@ -19,8 +19,8 @@ use crate::reserve::Costs;
 use crate::warrant::Warrant;
 use quoin_chain::Decoded;
 use quoin_core::{
-    Address, Intent, IntentHash, KeyId, KeyName, KeyState, Purpose, RuleId, Scheme, Signed, Stamp,
-    TimeMs,
+    Action, Address, Intent, IntentHash, KeyId, KeyName, KeyState, Purpose, RuleId, Scheme, Signed,
+    Stamp, TimeMs,
 };
 use serde::{Deserialize, Serialize};
 
@@ -147,8 +147,8 @@ impl Constitution {
             set: request.conditions.set,
         };
         let reserved = ledger.reserve(self, &reservation, &spender);
-        reserved.map_err(|denial| self.described(request.decoded.intent(), denial))?;
-        Ok((rules, reservation))
+        let reserved = reserved.map_err(|d| self.described(request.decoded.intent(), d))?;
+        Ok((rules, reserved))
     }
 
     /// Judges a request but for what budgets and slots have room for, and takes nothing.
@@ -164,9 +164,10 @@ impl Constitution {
         self.not_vetoed(request, &anyhow).map_err(described)?;
         self.may_spend(request).map_err(described)?;
         self.cooled_off(request).map_err(described)?;
-        let rules = self.permits(request, latitude == Latitude::Corridor)?;
+        let corridor = latitude == Latitude::Corridor;
+        let rules = self.permits(request, corridor)?;
         self.obligations_met(request, &rules)?;
-        self.horizon_granted(request, &rules)?;
+        self.horizon_granted(request, &rules, corridor)?;
         let costs = Costs {
             decoded: &request.decoded,
             stamp: request.stamp,
@@ -206,7 +207,7 @@ impl Constitution {
         let (begin, unseen) = self.noticed(
             &obligations,
             notices,
-            &subject,
+            (&subject, &request.stamp.principal),
             (request.first_seen, request.now),
         );
         let terms = Terms {
@@ -215,6 +216,11 @@ impl Constitution {
             intent_hash: intent_hash(&request.decoded, request.stamp, &relied),
             first_seen: begin,
             now: request.now,
+            // Lifting a freeze must not be what a freeze prevents.
+            freezes: match request.decoded.intent().action {
+                Action::Unfreeze { .. } => None,
+                _ => Some(request.conditions.freezes),
+            },
         };
         let (mut unmet, ignored) = terms.unmet(&obligations, request.approvals);
         if !unseen.is_empty() {

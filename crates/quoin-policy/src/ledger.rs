@@ -20,13 +20,17 @@ use crate::slots::{SlotTake, Slots};
 use minicbor::{Decode, Encode};
 use quoin_core::cbor::Version;
 use quoin_core::{
-    Address, Amount, BudgetId, ChainId, CustodyMethod, PrincipalId, RequestBinding, RequestId,
-    SignerSet, TimeMs,
+    Address, Amount, BudgetId, ChainId, CustodyMethod, NodeIndex, PrincipalId, RequestBinding,
+    RequestId, SignerSet, TimeMs,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The most buckets in which the charges of one window are kept.
 pub const BUCKETS_MAX: usize = 64;
+
+/// The most charges of one request: as many as a charter has budgets, and as many again that it was
+/// charged to before, when budgets have come and gone. An encoding of them has a limit.
+const CHARGES_MAX: usize = 512;
 
 /// The end of the bucket that a charge made at `at` is kept in: the next whole multiple of a 63rd
 /// of the window, rounded up. A window and a bucket together hold at most 64 such ends.
@@ -35,6 +39,10 @@ pub fn bucket_end(at: TimeMs, window_ms: u64) -> TimeMs {
     let grain_ms = window_ms.div_ceil(BUCKETS_MAX as u64 - 1).max(1);
     TimeMs((at.0 / grain_ms).saturating_add(1).saturating_mul(grain_ms))
 }
+
+/// How far apart the consents of two signers to one signature can be: as long as a presignature
+/// lives.
+pub const CONSENTS_APART_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// What one request costs one budget, in the worst case.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
@@ -97,7 +105,23 @@ pub struct Reservation {
 
 impl Reservation {
     /// The largest encoding that a reader should accept.
-    pub const BYTES_MAX: usize = 128 * 1024;
+    pub const BYTES_MAX: usize = 256 * 1024;
+
+    /// The time from which its charges age.
+    ///
+    /// # Security
+    /// Under a numbered signer set it is the latest at which the signature can come to be, not the
+    /// time of this node's consent. A gateway may show a request to one member of the set today and
+    /// to the other tomorrow: the signature is of tomorrow, and a node that let its consent age from
+    /// today would give the room back within the signature's own window. A member consents before
+    /// the stamp lapses and while it holds the presignature, which no node keeps for longer than
+    /// [`CONSENTS_APART_MS`]. Strict budgets need none of this: there every node bounds itself.
+    pub(crate) fn counts_from(&self) -> TimeMs {
+        match self.set {
+            None => self.at,
+            Some(_) => self.at.max(self.not_after.min(self.at.plus(CONSENTS_APART_MS))),
+        }
+    }
 }
 
 /// Whether this node co-signed or was shown the finished signature.
@@ -110,6 +134,8 @@ enum Origin {
 /// This node's spending, slots and requests.
 #[derive(Debug, Default)]
 pub struct Ledger {
+    /// Whose it is; `None` when it is not told apart.
+    node: Option<NodeIndex>,
     requests: BTreeMap<RequestId, Held>,
     tallies: BTreeMap<TallyKey, Tally>,
     slots: Slots,
@@ -249,6 +275,21 @@ fn node_limit(constitution: &Constitution, budget: &Budget, key: Option<&KeyFact
     })
 }
 
+/// For how long a charge counts: for the longest window, of a budget that the charter does not have.
+fn window_of(constitution: &Constitution, id: &BudgetId, measure: &Measure) -> u64 {
+    let mut budgets = constitution.charter().budgets.iter();
+    let budget = budgets.find(|b| b.id == *id && b.measure == *measure);
+    budget.map_or(WINDOW_MS_MAX, |b| b.window_ms)
+}
+
+/// Whether anything of what a reservation charges still counts.
+fn counts_at(constitution: &Constitution, reservation: &Reservation, now: TimeMs) -> bool {
+    reservation.charges.iter().any(|c| {
+        let end = bucket_end(reservation.counts_from(), c.window_ms);
+        now.since(end) < window_of(constitution, &c.budget, &c.measure)
+    })
+}
+
 impl Ledger {
     /// An empty ledger.
     #[must_use]
@@ -256,30 +297,138 @@ impl Ledger {
         Self::default()
     }
 
+    /// The empty ledger of a node, which may be new in the cluster.
+    #[must_use]
+    pub fn of_node(node: NodeIndex) -> Self {
+        Self {
+            node: Some(node),
+            ..Self::default()
+        }
+    }
+
+    /// The most that this node co-signs of a budget.
+    ///
+    /// # Security
+    /// The strict bound counts what *every* honest node has co-signed in the window. A node that takes
+    /// the place of another has an empty ledger, and the other's co-signatures still count: with three
+    /// nodes, a threshold of two and one malicious node, the other two use up their halves, one of them
+    /// is replaced, and the new one has a half again. So a node that did not sit, with the same
+    /// credential, in a charter whose spending still counts co-signs nothing of a strict budget until
+    /// it no longer does. The nodes that stayed, of which there are as many as sign, go on.
+    fn limit(
+        &self,
+        constitution: &Constitution,
+        budget: &Budget,
+        spender: &Spender<'_>,
+        now: TimeMs,
+    ) -> Result<Amount, Denial> {
+        let limit = spender.limit(constitution, budget)?;
+        let Some(me) = self.node.filter(|_| budget.mode == Mode::Strict) else {
+            return Ok(limit);
+        };
+        let mine = constitution.node(me).map(|node| &node.credential);
+        let counts = |replaced: TimeMs| {
+            let end = bucket_end(replaced, budget.window_ms);
+            now < end.plus(budget.window_ms)
+        };
+        let mut before = constitution.electorates.iter();
+        if !before.any(|e| counts(e.replaced) && e.nodes.get(&me) != mine) {
+            return Ok(limit);
+        }
+        let message = format!(
+            "budget `{}` is strict, and this node is new: what the nodes before it have co-signed \
+             counts until the budget's window has passed since the charter that brought it; ask \
+             nodes that were there before",
+            budget.id
+        );
+        Err(Denial::by(
+            DenialReason::OverBudget,
+            budget.id.as_str(),
+            message,
+        ))
+    }
+
     /// Takes what a permitted request needs, all of it or nothing.
     ///
-    /// Asking again for the same request charges it once, from now on.
+    /// Asking again for the same request charges it once, from now on, and never less than before;
+    /// what it then holds is returned, for the journal.
     pub(crate) fn reserve(
         &mut self,
         constitution: &Constitution,
         reservation: &Reservation,
         spender: &Spender<'_>,
-    ) -> Result<(), Denial> {
+    ) -> Result<Reservation, Denial> {
         let id = reservation.request_id;
         self.conflict(reservation)?;
+        let (reservation, kept) = &self.with_held(constitution, reservation);
         if let Some(take) = &reservation.slot {
             self.slots.check(id, take)?;
         }
-        for charge in &reservation.charges {
+        for charge in reservation
+            .charges
+            .iter()
+            .filter(|c| !kept.contains(&c.key()))
+        {
             let budgets = &constitution.charter().budgets;
             let budget = budgets.iter().find(|b| b.id == charge.budget);
             if let Some(budget) = budget {
-                let limit = spender.limit(constitution, budget)?;
+                let limit = self.limit(constitution, budget, spender, reservation.at)?;
                 self.check(budget, limit, charge, reservation)?;
             }
         }
+        if reservation.charges.len() > CHARGES_MAX {
+            let message =
+                "too many budgets have been charged for it by now; ask with a new request id";
+            return Err(Denial::at(DenialReason::OverBudget, "request_id", message));
+        }
         self.insert(Origin::Own, reservation);
-        Ok(())
+        Ok(reservation.clone())
+    }
+
+    /// What a request holds once it is judged again: of every tally the higher of what it held and of
+    /// what it asks for now, while the old charge counts; and the tallies that only the old charge is
+    /// on, on which nothing new is asked for.
+    ///
+    /// # Security
+    /// A partial signature may have left for the first judgement, and then the signature may exist for
+    /// ever. It was charged what it could cost by the prices, budgets and roles of that time. Were a
+    /// later judgement to replace this by less, whoever asks could have a payment signed at a high
+    /// price and charged at a low one, or take it off a budget by having it judged once more outside
+    /// of the budget's scope, such as out of the corridor. A node never gives back what may have been
+    /// signed, so a charge only grows, and only [`Self::release`], for what was never signed, takes it
+    /// off (decision 0007). The charge moves to the later time, as all of a request's do: a little too
+    /// long, never too short.
+    ///
+    /// It is part of the reservation, not of the ledger alone, so that the journal's last record of a
+    /// request says all of it.
+    fn with_held(
+        &self,
+        constitution: &Constitution,
+        reservation: &Reservation,
+    ) -> (Reservation, BTreeSet<TallyKey>) {
+        let (mut merged, mut kept) = (reservation.clone(), BTreeSet::new());
+        let Some(held) = self.requests.get(&reservation.request_id) else {
+            return (merged, kept);
+        };
+        // What was once charged under a set ages as such.
+        merged.set = merged.set.or_else(|| held.reservation.set.clone());
+        for old in &held.reservation.charges {
+            let window_ms = window_of(constitution, &old.budget, &old.measure);
+            let end = bucket_end(held.reservation.counts_from(), old.window_ms);
+            if reservation.at.since(end) >= window_ms {
+                continue;
+            }
+            let key = old.key();
+            match merged.charges.iter_mut().find(|c| c.key() == key) {
+                Some(new) => new.amount = new.amount.max(old.amount),
+                None => {
+                    merged.charges.push(old.clone());
+                    kept.insert(key);
+                }
+            }
+        }
+        merged.charges.sort();
+        (merged, kept)
     }
 
     /// What this node may still sign of each budget that a request would be charged to, for
@@ -309,7 +458,9 @@ impl Ledger {
                     Mode::Strict => Some(own),
                     Mode::Sticky => own.checked_add(tally.foreign.live(window_ms, now)?),
                 });
-            let limit = spender.limit(constitution, budget).unwrap_or_default();
+            let limit = self
+                .limit(constitution, budget, &spender, now)
+                .unwrap_or_default();
             let of_own = own.and_then(|own| limit.checked_sub(own));
             let all = tally.all.live(window_ms, now);
             let of_all = all.and_then(|all| budget.cap.checked_sub(all));
@@ -405,6 +556,33 @@ impl Ledger {
         self.slots.knows(chain, account, nonce)
     }
 
+    /// Whether the very same payload has taken its slot before, under any request id: on the chain
+    /// it executes once, so its signature is no second payment.
+    #[must_use]
+    pub fn has_taken(&self, take: &SlotTake) -> bool {
+        self.slots.has_taken(take)
+    }
+
+    /// Whether what a reservation holds would change nothing at `now`: the request is counted
+    /// already, the same payload has taken its slot, or every charge is past its window and nobody
+    /// remembers the slot.
+    #[must_use]
+    pub fn is_spent(
+        &self,
+        constitution: &Constitution,
+        reservation: &Reservation,
+        now: TimeMs,
+    ) -> bool {
+        if self.requests.contains_key(&reservation.request_id) {
+            return true;
+        }
+        let counts = counts_at(constitution, reservation, now);
+        match &reservation.slot {
+            Some(take) => self.has_taken(take) || (self.slots.is_forgotten(take) && !counts),
+            None => !counts,
+        }
+    }
+
     /// The nonces of an account from `next` on, the lowest that is not executed, that no request has
     /// taken although one above them is; at most [`crate::GAPS_MAX`].
     #[must_use]
@@ -466,12 +644,7 @@ impl Ledger {
     ///
     /// Charges of a budget that the charter no longer has stay for the longest window.
     pub fn sweep(&mut self, constitution: &Constitution, now: TimeMs) {
-        let budgets = &constitution.charter().budgets;
-        let window_of = |id: &BudgetId, measure: &Measure| {
-            let mut budgets = budgets.iter();
-            let budget = budgets.find(|b| b.id == *id && b.measure == *measure);
-            budget.map_or(WINDOW_MS_MAX, |b| b.window_ms)
-        };
+        let window_of = |id: &BudgetId, measure: &Measure| window_of(constitution, id, measure);
         for (key, tally) in &mut self.tallies {
             tally.prune(window_of(&key.budget, &key.measure), now);
         }
@@ -480,11 +653,7 @@ impl Ledger {
         // is not counted again.
         self.requests.retain(|_, held| {
             let reservation = &held.reservation;
-            let counts = reservation.charges.iter().any(|c| {
-                let end = bucket_end(reservation.at, c.window_ms);
-                now.since(end) < window_of(&c.budget, &c.measure)
-            });
-            counts || now < reservation.not_after
+            counts_at(constitution, reservation, now) || now < reservation.not_after
         });
     }
 
@@ -571,7 +740,7 @@ impl Ledger {
         let held = self.requests.get(id)?;
         let mut charges = held.reservation.charges.iter();
         let charge = charges.find(|c| c.key() == *key)?;
-        let end = bucket_end(held.reservation.at, charge.window_ms);
+        let end = bucket_end(held.reservation.counts_from(), charge.window_ms);
         (now.since(end) < window_ms).then_some((held.origin, charge.amount))
     }
 
@@ -587,7 +756,7 @@ impl Ledger {
             sets.insert(reservation.set.clone());
         }
         for charge in &reservation.charges {
-            let end = bucket_end(reservation.at, charge.window_ms);
+            let end = bucket_end(reservation.counts_from(), charge.window_ms);
             let tally = self.tallies.entry(charge.key()).or_default();
             tally.all.insert(end, charge.amount);
             if origin == Origin::Own {
@@ -615,7 +784,7 @@ impl Ledger {
             let Some(tally) = self.tallies.get_mut(&charge.key()) else {
                 continue;
             };
-            let end = bucket_end(reservation.at, charge.window_ms);
+            let end = bucket_end(reservation.counts_from(), charge.window_ms);
             tally.all.remove(end, charge.amount);
             if held.origin == Origin::Own {
                 tally.own.remove(end, charge.amount);

@@ -34,11 +34,13 @@ mod notice;
 mod obligation;
 mod outstanding;
 mod permits;
+mod persons;
 mod plan;
 mod probe;
 mod reserve;
 mod schema;
 mod sets;
+mod shape;
 mod slots;
 mod states;
 mod succession;
@@ -79,7 +81,7 @@ pub use freeze::{
     FreezeTarget, REASON_BYTES_MAX, may_freeze,
 };
 pub use judge::{CLUSTER_ACCOUNT, Judgement, KeyFacts, Pending, Request, STAMP_HORIZON_MS};
-pub use ledger::{BUCKETS_MAX, Charge, Ledger, Reservation, bucket_end};
+pub use ledger::{BUCKETS_MAX, CONSENTS_APART_MS, Charge, Ledger, Reservation, bucket_end};
 pub use notice::{Notices, Receipt, StatementFault, Subject, VETO_ROLES, Veto};
 pub use obligation::{ApprovalsObligation, Obligations, Unmet};
 pub use outstanding::{Closes, DEADLINE_MARGIN_MS, OUTSTANDING_MAX, Outstanding, OutstandingSet};

@@ -88,18 +88,30 @@ impl Statement for Receipt {
 
 /// The verified vetoes and receipts that a node has seen.
 ///
-/// Whether whoever signed has a right to it is decided at judgement, by the charter and the rules
-/// in question; here is only what was said, and when this node has heard it first.
+/// Whether whoever signed has a right to it is decided at judgement, by the rules in question and the
+/// roles that whoever vetoed held when the veto came; here is what was said, with those roles, and when
+/// this node has heard a receipt first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Notices {
-    vetoes: BTreeMap<Subject, BTreeSet<PrincipalId>>,
+    vetoes: BTreeMap<Subject, BTreeMap<PrincipalId, BTreeSet<RoleId>>>,
     receipts: BTreeMap<Subject, BTreeMap<PrincipalId, TimeMs>>,
 }
 
 impl Notices {
-    /// Adds a veto whose signature the caller has verified; whether it is new.
-    pub fn veto(&mut self, subject: Subject, principal: PrincipalId) -> bool {
-        self.vetoes.entry(subject).or_default().insert(principal)
+    /// Adds a veto whose signature the caller has verified, with the roles that its author holds now;
+    /// whether it is new. The roles of the first time stay.
+    pub fn veto(
+        &mut self,
+        subject: Subject,
+        principal: PrincipalId,
+        roles: impl IntoIterator<Item = RoleId>,
+    ) -> bool {
+        let of_subject = self.vetoes.entry(subject).or_default();
+        if of_subject.contains_key(&principal) {
+            return false;
+        }
+        let roles = roles.into_iter().collect();
+        of_subject.insert(principal, roles).is_none()
     }
 
     /// Adds a receipt whose signature the caller has verified, first heard at `seen`; whether it is
@@ -114,6 +126,10 @@ impl Notices {
 
     /// Who has vetoed.
     pub fn vetoes(&self, subject: &Subject) -> impl Iterator<Item = &PrincipalId> {
+        self.vetoed(subject).map(|(principal, _)| principal)
+    }
+
+    fn vetoed(&self, subject: &Subject) -> impl Iterator<Item = (&PrincipalId, &BTreeSet<RoleId>)> {
         self.vetoes.get(subject).into_iter().flatten()
     }
 
@@ -216,8 +232,9 @@ impl Constitution {
     /// Who has vetoed the subject and may: a holder of one of [`VETO_ROLES`] or of a role of whose
     /// holders the obligations ask approvals.
     ///
-    /// Their grants were held against the clock when the vetoes came. A grant that ends later does not
-    /// take a veto back.
+    /// Their grants were held against the clock, and their roles against the charter, when the vetoes
+    /// came. A grant that ends later does not take a veto back, and neither does a charter that takes
+    /// the role or the principal away: else whoever was vetoed would only have to wait for it.
     #[must_use]
     pub fn vetoed_by(
         &self,
@@ -225,13 +242,15 @@ impl Constitution {
         subject: &Subject,
         obligations: &Obligations,
     ) -> Vec<PrincipalId> {
-        let may = |id: &&PrincipalId| {
-            self.principal(id).is_some_and(|p| {
-                let asked = |role| obligations.approvals.contains_key(role);
-                VETO_ROLES.iter().any(|r| p.holds(r)) || p.roles.iter().any(asked)
-            })
+        let right = |role: &RoleId| {
+            VETO_ROLES.contains(&role.as_str()) || obligations.approvals.contains_key(role)
         };
-        notices.vetoes(subject).filter(may).cloned().collect()
+        let may = |(id, then): &(&PrincipalId, &BTreeSet<RoleId>)| {
+            let now = self.principal(id).map(|p| &p.roles);
+            then.iter().any(right) || now.into_iter().flatten().any(right)
+        };
+        let all = notices.vetoed(subject).filter(may);
+        all.map(|(id, _)| id.clone()).collect()
     }
 
     /// The principal that a statement claims to be of, when this charter lets it speak at all.

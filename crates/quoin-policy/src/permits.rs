@@ -14,7 +14,10 @@ use quoin_core::intent::{Horizon, RiskEffect};
 use quoin_core::stamp::Account;
 
 impl Constitution {
-    /// The permits that match; in the corridor only those that are annotated `@corridor`.
+    /// The permits that match; in the corridor one of them has to be annotated `@corridor`.
+    ///
+    /// The others are among them there too, with all that they demand: a freeze, which one person
+    /// states, must not be what makes a transfer need fewer approvals.
     pub(crate) fn permits(
         &self,
         request: &Request<'_>,
@@ -26,9 +29,8 @@ impl Constitution {
         let query = query(&view, request).map_err(|denial| self.described(intent, denial))?;
         let denied = match self.rules.evaluate(&query) {
             Verdict::Permit(rules) if corridor => {
-                let open = self.rules.in_corridor(&rules);
-                if !open.is_empty() {
-                    return Ok(open);
+                if !self.rules.in_corridor(&rules).is_empty() {
+                    return Ok(rules);
                 }
                 let message = format!(
                     "only what reduces risk is signed now, and none of {} is annotated `@corridor`",
@@ -51,15 +53,21 @@ impl Constitution {
         Err(self.described(intent, denied))
     }
 
-    /// Refuses what could execute for ever and adds risk, unless a permit grants just that.
+    /// Refuses what could execute for ever and adds risk, unless a permit grants just that; in the
+    /// corridor one for the corridor.
     pub(crate) fn horizon_granted(
         &self,
         request: &Request<'_>,
         rules: &[RuleId],
+        corridor: bool,
     ) -> Result<(), Denial> {
         let intent = request.decoded.intent();
         let harmless = intent.horizon != Horizon::Unbounded || intent.risk != RiskEffect::Increases;
-        if harmless || self.rules.any_unbounded(rules) {
+        let granting = match corridor {
+            true => &self.rules.in_corridor(rules),
+            false => rules,
+        };
+        if harmless || self.rules.any_unbounded(granting) {
             return Ok(());
         }
         let message = format!(

@@ -13,7 +13,7 @@ use crate::slots::SlotTake;
 use quoin_chain::Decoded;
 use quoin_core::cbor::Version;
 use quoin_core::intent::{AssetAmount, RiskEffect};
-use quoin_core::{Amount, AssetId, Intent, PrincipalId, Stamp, TimeMs};
+use quoin_core::{Action, Amount, AssetId, Intent, PrincipalId, Stamp, TimeMs};
 
 /// What a reservation is made of.
 pub(crate) struct Costs<'a> {
@@ -29,11 +29,41 @@ pub(crate) struct Costs<'a> {
 impl Constitution {
     /// What a permitted request holds.
     pub(crate) fn reservation(&self, costs: &Costs<'_>) -> Result<Reservation, Denial> {
+        self.corridor_capped(costs)?;
         self.reserved(costs, Unpriced::Refused)
     }
 
-    /// What a finished signature that this node may not have co-signed counts for. What no believed
-    /// price can value counts nothing in dollars.
+    /// Refuses a top-up inside the corridor that no budget of the corridor caps: one in the asset
+    /// that moves, or one in dollars, which refuses by itself what it cannot price.
+    fn corridor_capped(&self, costs: &Costs<'_>) -> Result<(), Denial> {
+        let intent = costs.decoded.intent();
+        let Some(moved) = intent.action.value() else {
+            return Ok(());
+        };
+        if costs.latitude != Latitude::Corridor || !self.is_top_up(intent) {
+            return Ok(());
+        }
+        let caps = |budget: &Budget| {
+            let measured = match &budget.measure {
+                Measure::Asset(asset) => *asset == moved.asset,
+                Measure::Usd => true,
+                Measure::Count => false,
+            };
+            measured && budget.scope == Scope::Corridor
+        };
+        if self.charter().budgets.iter().any(caps) {
+            return Ok(());
+        }
+        let message = format!(
+            "no budget with the scope `corridor` caps what leaves of `{}`; a top-up is signed now \
+             only within one in that asset or in dollars",
+            moved.asset
+        );
+        Err(Denial::at(DenialReason::CorridorOnly, "value", message))
+    }
+
+    /// What a finished signature that this node may not have co-signed counts for. Of what it is made
+    /// of, the parts that no believed price can value count nothing in dollars.
     ///
     /// # Errors
     /// When an amount overflows.
@@ -74,14 +104,13 @@ impl Constitution {
             let Some(holder) = self.in_scope(&budget.scope, costs) else {
                 continue;
             };
+            if unpriced == Unpriced::Refused {
+                self.not_opaque(budget, decoded.intent())?;
+            }
             let amount = match &budget.measure {
                 Measure::Count => Amount::from(1u64),
                 Measure::Asset(asset) => worst_case(decoded.intent(), asset)?,
-                Measure::Usd => match self.worth(budget, costs) {
-                    Ok(amount) => amount,
-                    Err(denial) if unpriced == Unpriced::Refused => return Err(denial),
-                    Err(_) => continue,
-                },
+                Measure::Usd => self.worth(budget, costs, unpriced)?,
             };
             if !amount.is_zero() {
                 charges.push(Charge {
@@ -133,40 +162,87 @@ impl Constitution {
 
     /// What the action and its maximum fee may cost in millionths of a dollar, each rounded up.
     ///
-    /// A limit that cannot be priced is not met, but for what must go on when feeds fail: what
-    /// reduces risk, and a top-up inside the corridor that has a cap in units or in counts there.
-    fn worth(&self, budget: &Budget, costs: &Costs<'_>) -> Result<Amount, Denial> {
-        let intent = costs.decoded.intent();
+    /// A limit that cannot be priced is not met, but for what must go on when feeds fail: see
+    /// [`Self::is_capped_in_units`]. Only the part without a price is left out then; the others count.
+    fn worth(
+        &self,
+        budget: &Budget,
+        costs: &Costs<'_>,
+        without: Unpriced,
+    ) -> Result<Amount, Denial> {
         let mut sum = Amount::ZERO;
-        for part in parts(intent) {
-            let worth = costs.facts.usd_micro(self, part, costs.at);
-            match worth.and_then(|worth| sum.checked_add(worth)) {
-                Some(more) => sum = more,
-                None if intent.risk == RiskEffect::Reduces => return Ok(Amount::ZERO),
-                None if self.is_capped_top_up(costs) => return Ok(Amount::ZERO),
+        for part in parts(costs.decoded.intent()) {
+            let skipped = without == Unpriced::Skipped || self.is_capped_in_units(costs, part);
+            match costs.facts.usd_micro(self, part, costs.at) {
+                Some(worth) => sum = sum.checked_add(worth).ok_or_else(over_256_bits)?,
+                None if skipped => {}
                 None => return Err(unpriced(budget, part)),
             }
         }
         Ok(sum)
     }
 
-    fn is_capped_top_up(&self, costs: &Costs<'_>) -> bool {
+    /// Whether a part that no price is known of needs none, because a budget in its own units caps it:
+    /// of what reduces risk any that the request is charged to, which caps its fee; of a top-up inside
+    /// the corridor too, but what moves has to be capped by a budget of the corridor itself.
+    fn is_capped_in_units(&self, costs: &Costs<'_>, part: &AssetAmount) -> bool {
         let intent = costs.decoded.intent();
-        let moved = intent.action.value().map(|value| &value.asset);
-        let mut budgets = self.charter().budgets.iter();
-        let capped = budgets.any(|budget| {
-            budget.scope == Scope::Corridor
-                && match &budget.measure {
-                    Measure::Count => true,
-                    Measure::Asset(asset) => Some(asset) == moved,
-                    Measure::Usd => false,
-                }
+        let top_up = costs.latitude == Latitude::Corridor && self.is_top_up(intent);
+        if intent.risk != RiskEffect::Reduces && !top_up {
+            return false;
+        }
+        let moves = top_up && intent.action.value() == Some(part);
+        self.charter().budgets.iter().any(|budget| {
+            budget.measure == Measure::Asset(part.asset.clone())
+                && (!moves || budget.scope == Scope::Corridor)
+                && self.in_scope(&budget.scope, costs).is_some()
+        })
+    }
+
+    /// Refuses what acts on a listed token in a way that nothing explains, under a budget that should
+    /// have counted it.
+    ///
+    /// # Security
+    /// A call of such a contract can be an allowance by another name (`increaseAllowance`), and typed
+    /// data for it a permit by another: what they let leave has no amount that anybody could charge.
+    fn not_opaque(&self, budget: &Budget, intent: &Intent) -> Result<(), Denial> {
+        let target = match &intent.action {
+            Action::Call { target, .. } => Some(target),
+            Action::TypedData {
+                verifying_contract, ..
+            } => verifying_contract.as_ref(),
+            Action::Unexplained { target, .. } => target.as_ref(),
+            _ => None,
+        };
+        let token = target.map(|target| AssetId {
+            chain: intent.chain.clone(),
+            token: Some(target.clone()),
         });
-        costs.latitude == Latitude::Corridor && self.is_top_up(intent) && capped
+        let Some(token) = token.filter(|token| self.asset(token).is_some()) else {
+            return Ok(());
+        };
+        let counted = match &budget.measure {
+            Measure::Usd => true,
+            Measure::Asset(asset) => *asset == token,
+            Measure::Count => false,
+        };
+        if !counted {
+            return Ok(());
+        }
+        let message = format!(
+            "budget `{}` counts what leaves of `{token}`, and nobody can say how much of it this \
+             lets leave",
+            budget.id
+        );
+        Err(Denial::by(
+            DenialReason::Unpriced,
+            budget.id.as_str(),
+            message,
+        ))
     }
 }
 
-/// What becomes of a charge in dollars that cannot be priced.
+/// What becomes of a part that cannot be priced.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Unpriced {
     Refused,
@@ -192,11 +268,13 @@ fn unpriced(budget: &Budget, part: &AssetAmount) -> Denial {
 fn worst_case(intent: &Intent, asset: &AssetId) -> Result<Amount, Denial> {
     let mut amounts = parts(intent).filter(|a| a.asset == *asset);
     let sum = amounts.try_fold(Amount::ZERO, |sum, a| sum.checked_add(a.amount));
-    sum.ok_or_else(|| {
-        Denial::at(
-            DenialReason::AmountOverflow,
-            "value",
-            "value and maximum fee together are over 256 bits",
-        )
-    })
+    sum.ok_or_else(over_256_bits)
+}
+
+fn over_256_bits() -> Denial {
+    Denial::at(
+        DenialReason::AmountOverflow,
+        "value",
+        "value and maximum fee together are over 256 bits",
+    )
 }

@@ -390,6 +390,8 @@ const AMOUNT: Attribute = long("amount_micro", |v| {
 /// Actions that a wildcard never covers: a permit must name them in its scope.
 const PRIVILEGED: &[&str] = &[
     "unexplained",
+    // It has no amount that a budget could count.
+    "typed_data",
     "create_key",
     "change_key",
     "change_node",

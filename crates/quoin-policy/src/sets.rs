@@ -30,7 +30,7 @@
 use crate::budget::{Budget, Measure, Mode, WINDOW_MS_MAX};
 use crate::charter::Charter;
 use crate::constitution::Constitution;
-use crate::ledger::{BUCKETS_MAX, bucket_end};
+use crate::ledger::{BUCKETS_MAX, CONSENTS_APART_MS, bucket_end};
 use minicbor::{Decode, Encode};
 use quoin_core::cbor::Version;
 use quoin_core::ids::Boot;
@@ -425,9 +425,9 @@ fn foreign(charter: &Charter, me: NodeIndex, acks: &[&SetAck], now: TimeMs) -> V
                 ..spend.clone()
             };
             let known = of_sets.entry(key).or_default();
-            // Nobody can have co-signed after now: what claims to would never end to count. What a
+            // Nothing ages from later than this: what claims to would never end to count. What a
             // clock that is ahead has put into several buckets is one sum.
-            let last = bucket_end(now, budget.window_ms);
+            let last = bucket_end(now.plus(CONSENTS_APART_MS), budget.window_ms);
             let claimed = spend.buckets.iter();
             for (end, amount) in summed(claimed.map(|(end, amount)| ((*end).min(last), *amount))) {
                 let bucket = known.entry(end).or_insert(Amount::ZERO);

@@ -15,7 +15,8 @@ use std::collections::BTreeMap;
 
 /// How many slots of one account are remembered; requests below the oldest are refused.
 const SLOTS_MAX: usize = 4096;
-/// How many requests may follow one another in a slot.
+/// How many payments may follow one another in a slot, and how many cancels: these have room of their
+/// own, because a slot must not be filled so that nothing can cancel what is in it.
 const TAKES_MAX: usize = 64;
 /// The most gaps that are listed of one account: each is filled by a cancel of its own.
 pub const GAPS_MAX: usize = 64;
@@ -70,7 +71,8 @@ impl SlotTake {
 
     fn replaces(&self, takes: &[(RequestId, Self)]) -> bool {
         let same = takes.iter().any(|(_, t)| self.pays_the_same(t));
-        takes.len() < TAKES_MAX && (self.cancels || same)
+        let of_kind = takes.iter().filter(|(_, t)| t.cancels == self.cancels);
+        of_kind.count() < TAKES_MAX && (self.cancels || same)
     }
 
     fn pays_the_same(&self, other: &Self) -> bool {
@@ -158,6 +160,21 @@ impl Slots {
             let forgotten = account.floor.is_some_and(|floor| nonce <= floor);
             forgotten || account.takes.contains_key(&nonce)
         })
+    }
+
+    /// Whether the very same payload has taken its slot before.
+    pub(crate) fn has_taken(&self, take: &SlotTake) -> bool {
+        let account = self.0.get(&key(&take.slot));
+        let takes = account.and_then(|account| account.takes.get(&take.slot.nonce));
+        let mut takes = takes.into_iter().flatten();
+        takes.any(|(_, t)| t.payload_hash == take.payload_hash)
+    }
+
+    /// Whether the slot is so far in the past that nobody remembers what took it.
+    pub(crate) fn is_forgotten(&self, take: &SlotTake) -> bool {
+        let account = self.0.get(&key(&take.slot));
+        let floor = account.and_then(|account| account.floor);
+        floor.is_some_and(|floor| take.slot.nonce <= floor)
     }
 
     /// The nonces from `next` on that no request has taken although one above them is: until they

@@ -3,7 +3,7 @@
 use crate::network::Scheduled;
 use crate::setup::{APPROVER, Cluster};
 use crate::violation::Violation;
-use crate::workload::{Payee, Payment, fresh_id, pay};
+use crate::workload::{FEE, Payee, Payment, What, fresh_id, pay};
 use crate::world::World;
 use quoin_core::cbor::Version;
 use quoin_core::{Certificate, Class, Signed};
@@ -20,7 +20,7 @@ const RETRY_MS: u64 = 1_500;
 const APPROVE_MS: u64 = 80;
 
 impl World {
-    fn new_client(&mut self) -> ClientId {
+    pub(crate) fn new_client(&mut self) -> ClientId {
         self.clients += 1;
         ClientId(self.clients)
     }
@@ -55,6 +55,7 @@ impl World {
         self.schedule.at(self.now.plus(RETRY_MS), Scheduled::Amend);
         if !self.amended.0 {
             self.amended.0 = true;
+            self.errands.stirred(self.now);
             self.checks
                 .issue(self.cluster.amendment.unverified().hash());
             self.note("the second charter is out", b"amend");
@@ -89,6 +90,7 @@ impl World {
         let Some(work) = self.work.get(place) else {
             return;
         };
+        let lifts = matches!(work.what, What::Lift(_));
         let kind = outcome.kind();
         let id = work.request_id;
         let why = match outcome {
@@ -116,7 +118,12 @@ impl World {
                 self.key_renewed(certificate);
             }
             gateway::Outcome::Changed(changed) if changed.is_complete() || self.calm => {
-                self.counts.keys_changed += self.settle(place, kind);
+                let first = self.settle(place, kind);
+                match lifts {
+                    true => self.counts.lifts += first,
+                    false => self.counts.keys_changed += first,
+                }
+                self.errands.stirred(self.now);
             }
             gateway::Outcome::Pending(pending) => self.consider_approving(place, pending),
             _ => {}

@@ -6,7 +6,7 @@ use crate::faults::{Defect, Faults, below, chance};
 use crate::network::{Place, Scheduled};
 use crate::setup::{BEGIN, Size};
 use crate::violation::Violation;
-use crate::workload::{self, Payee, Payment, fresh_id};
+use crate::workload::{self, FEE, Payee, Payment, fresh_id};
 use crate::world::{STORM_MS, World};
 use quoin_core::payload::KeyChange;
 use quoin_core::{KeyId, NodeIndex, ShareEpoch, TimeMs};
@@ -56,12 +56,16 @@ pub(crate) fn draw_size(nodes: u8, threshold: u8, faults: &Faults, rng: &mut dyn
     };
     let place = below(rng, choices.len() as u64) as usize;
     let later = choices.get(place).copied();
-    let wanted = below(rng, 2) == 0 && faults.liars == 0;
+    let wanted = below(rng, 2) == 0 && faults.liars == 0 && nodes != 4;
+    let sticky = 3 + below(rng, 12);
     Size {
         nodes,
         threshold,
         later: later.filter(|_| wanted),
         backup: below(rng, 3) == 0,
+        // Three of four bear one malicious node everywhere.
+        f_tol: u8::from(nodes == 4),
+        sticky: (nodes == 4 || below(rng, 2) == 0).then_some(sticky),
     }
 }
 
@@ -83,6 +87,7 @@ impl World {
             let later = when.plus(300 + below(&mut self.rng, 1_000));
             self.plan_change(KeyChange::Resume, 0, later)?;
             self.plan_change(KeyChange::Resume, 0, BEGIN.plus(STORM_MS + 3_000))?;
+            self.plan_change(KeyChange::Resume, 0, BEGIN.plus(STORM_MS + 20_000))?;
         }
         if below(&mut self.rng, 3) == 0 {
             let when = BEGIN.plus(1_500 + below(&mut self.rng, STORM_MS - 2_000));
@@ -128,6 +133,8 @@ impl World {
         self.schedule.delay(PAUSE_MS);
         self.changes.paused_ms += PAUSE_MS;
         self.counts.pauses += 1;
+        self.checks.stops.paused_until(self.now.plus(PAUSE_MS));
+        self.errands.stirred(self.now.plus(PAUSE_MS));
         self.note("the world stands still for a minute", b"pause");
         if self.defect == Some(Defect::StoppedClocks) {
             self.nodes.values_mut().for_each(|n| n.stop_clock(PAUSE_MS));
@@ -187,7 +194,11 @@ impl World {
             return;
         }
         let [first, later] = &self.cluster.members;
-        let members = if self.amended.0 { later } else { first };
+        let amended = self.cluster.amendment.unverified().hash();
+        let members = match self.checks.stops.is_in_force(amended) {
+            true => later,
+            false => first,
+        };
         let found = self.epochs.unsettled(self.cluster.key.key, members);
         self.checks.violations.extend(found);
     }

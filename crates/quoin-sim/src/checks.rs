@@ -9,11 +9,13 @@
 //! Which invariants hold for how many malicious nodes is the table of the design's section 2:
 //! judgement and strict budgets for fewer than the threshold, exactly-once for none.
 
+use crate::stops::{Leaving, Quorum, Stops};
 use crate::violation::Violation;
 use crate::workload::{Payee, What, Work};
 use quoin_api::statements::{Answer, FinishedSignature, Heartbeat};
 use quoin_core::{
-    Boot, CharterHash, KeyId, NodeIndex, PayloadHash, PresignatureId, RequestId, Signed, cbor,
+    Boot, CharterHash, KeyId, NodeIndex, PayloadHash, PresignatureId, RequestId, Signed, TimeMs,
+    cbor,
 };
 use quoin_node::core::Record;
 use quoin_protocol::{KeyPublic, combine};
@@ -31,6 +33,12 @@ pub struct Facts {
     pub charters: Vec<CharterHash>,
     /// The nodes in an attacker's hands.
     pub liars: BTreeSet<NodeIndex>,
+    /// How many payments to the friend may be signed in all, where a sticky budget counts them.
+    pub sticky: Option<u64>,
+    /// How many malicious nodes sticky budgets and slots bear.
+    pub f_tol: u8,
+    /// The nodes of the charters, by number.
+    pub quorums: [Quorum; 2],
 }
 
 /// The checkers' memory.
@@ -46,12 +54,19 @@ pub struct Checks {
     answers: BTreeMap<(NodeIndex, PresignatureId), (Vec<u8>, Answer)>,
     partials: BTreeMap<(PresignatureId, [u8; 32]), BTreeSet<NodeIndex>>,
     signed: BTreeMap<RequestId, PayloadHash>,
-    slots: BTreeMap<(KeyId, u64), PayloadHash>,
+    /// What each slot pays: to whom and how much.
+    slots: BTreeMap<(KeyId, u64), (Payee, u64)>,
+    /// The signatures of each slot.
+    fillings: BTreeMap<(KeyId, u64), BTreeSet<PayloadHash>>,
+    /// The payments that the sticky budget counts.
+    friendly: BTreeSet<RequestId>,
     /// What this life of the gateway returned.
     returned: BTreeMap<RequestId, [u8; 64]>,
     journaled: BTreeMap<(NodeIndex, RequestId), Vec<u8>>,
     beats: BTreeMap<NodeIndex, Heartbeat>,
     charter_of: BTreeMap<(NodeIndex, u64), CharterHash>,
+    /// What stops.
+    pub stops: Stops,
     /// What was found.
     pub violations: Vec<Violation>,
 }
@@ -64,6 +79,12 @@ impl Checks {
             facts,
             ..Self::default()
         }
+    }
+
+    /// No charter of this run changes the nodes.
+    pub fn keep_quorum(&mut self) {
+        let [first, later] = &mut self.facts.quorums;
+        later.clone_from(first);
     }
 
     /// A caller may ask this.
@@ -95,7 +116,9 @@ impl Checks {
     }
 
     /// A record of a node is durable.
-    pub fn on_durable(&mut self, node: NodeIndex, record: &Record) {
+    pub fn on_durable(&mut self, node: NodeIndex, now: TimeMs, record: &Record) {
+        let found = self.stops.on_durable(node, now, record, &self.approved);
+        self.violations.extend(found);
         match record {
             Record::Decision(decision) => {
                 let payload =
@@ -136,7 +159,7 @@ impl Checks {
     }
 
     /// An honest node sends a partial signature.
-    pub fn on_answer(&mut self, answer: &Answer) {
+    pub fn on_answer(&mut self, now: TimeMs, answer: &Answer) {
         let node = answer.boot.node;
         let (Some(id), Some(set)) = (answer.presignature, &answer.set) else {
             return;
@@ -154,6 +177,7 @@ impl Checks {
             Some((What::Pay { to, digest, .. }, floor)) => {
                 let (to, floor, digest) = (*to, *floor, digest.clone());
                 self.check_policy(answer, to, floor);
+                self.check_stops(now, answer, to);
                 digest
             }
             _ => {
@@ -183,7 +207,7 @@ impl Checks {
         let permitted = match (number, to) {
             (None, _) => false,
             (Some(number), _) if (number as u64) < floor => false,
-            (Some(_), Payee::Friend) => true,
+            (Some(_), Payee::Friend | Payee::Oneself) => true,
             (Some(_), Payee::Vault) => self.approved.contains(&answer.request_id),
             (Some(number), Payee::Stranger) => number > 0,
         };
@@ -191,6 +215,28 @@ impl Checks {
             self.violations
                 .push(Violation::SignedAgainstPolicy(answer.request_id));
         }
+    }
+
+    /// Invariant 3: what stops.
+    fn check_stops(&mut self, now: TimeMs, answer: &Answer, to: Payee) {
+        let Some(key) = self.keys.get(&answer.key).map(|key| key.name.clone()) else {
+            return;
+        };
+        let [first, later] = &self.facts.quorums;
+        let quorum = match self.facts.charters.first() == Some(&answer.charter_hash) {
+            true => first,
+            false => later,
+        };
+        let leaving = Leaving {
+            now,
+            node: answer.boot.node,
+            request: answer.request_id,
+            to,
+            key: &key,
+            quorum,
+        };
+        let found = self.stops.on_answer(leaving);
+        self.violations.extend(found);
     }
 
     /// Invariant 2.
@@ -230,22 +276,71 @@ impl Checks {
     /// Whoever holds the gateway has a signature for this payload now.
     fn exists(&mut self, request: RequestId, payload: PayloadHash) {
         let before = *self.signed.entry(request).or_insert(payload);
-        let exactly_once = self.facts.liars.is_empty();
+        let found = self.stops.on_signed(request);
+        self.violations.extend(found);
+        let exactly_once = self.facts.liars.len() <= usize::from(self.facts.f_tol);
         if before != payload && exactly_once {
             self.violations.push(Violation::TwoPayloads(request));
         }
-        if let Some((What::Pay { slot, .. }, _)) = self.known.get(&(request, payload)) {
-            // The workload never replaces a transaction by one of a higher fee, so one nonce has
-            // one payload.
-            let filled = *self.slots.entry(*slot).or_insert(payload);
-            if filled != payload && exactly_once {
+        if let Some((
+            What::Pay {
+                slot, to, value, ..
+            },
+            _,
+        )) = self.known.get(&(request, payload))
+        {
+            let (slot, effect) = (*slot, (*to, *value));
+            self.fillings.entry(slot).or_default().insert(payload);
+            // A cancel may stand beside what it cancels, and a payment beside itself with a higher fee.
+            let cancels = effect.0 == Payee::Oneself;
+            let filled = match cancels {
+                true => effect,
+                false => *self.slots.entry(slot).or_insert(effect),
+            };
+            if filled != effect && exactly_once {
                 self.violations.push(Violation::SlotFilledTwice(slot.1));
             }
+            self.check_sticky(request, effect.0, exactly_once);
         }
         let (signed, cap) = (self.signed.len() as u64, self.facts.cap);
         if signed > cap {
             self.violations.push(Violation::OverBudget(signed, cap));
         }
+    }
+
+    /// Invariant 4: a sticky budget holds against as many malicious nodes as the charter says.
+    fn check_sticky(&mut self, request: RequestId, to: Payee, holds: bool) {
+        if to != Payee::Friend {
+            return;
+        }
+        self.friendly.insert(request);
+        let signed = self.friendly.len() as u64;
+        if let Some(cap) = self.facts.sticky.filter(|cap| signed > *cap && holds) {
+            self.violations.push(Violation::OverBudget(signed, cap));
+        }
+    }
+
+    /// How many signatures exist of slots that had one already.
+    #[must_use]
+    pub fn slots_reused(&self) -> u64 {
+        let all = self.fillings.values().map(BTreeSet::len);
+        all.map(|count| count.saturating_sub(1) as u64).sum()
+    }
+
+    /// In what the newest heartbeats of honest nodes differ.
+    #[must_use]
+    pub fn disagreement(&self, members: &BTreeSet<NodeIndex>, split: bool) -> Option<&'static str> {
+        let honest = |n: &&NodeIndex| self.is_honest(**n);
+        let beats = members
+            .iter()
+            .filter(honest)
+            .filter_map(|n| self.beats.get(n));
+        let charters: BTreeSet<_> = beats.clone().map(|b| b.charter_hash).collect();
+        let freezes: BTreeSet<_> = beats.map(|b| b.freezes).collect();
+        if freezes.len() > 1 {
+            return Some("freezes");
+        }
+        (charters.len() > 1 && !split).then_some("charters")
     }
 
     /// A caller is told that its request is signed.
@@ -301,7 +396,15 @@ impl Checks {
         if *hash.or_insert(beat.charter_hash) != beat.charter_hash {
             self.violations.push(Violation::WentBack(node));
         }
+        let found = self.stops.on_charter(beat.charter, beat.charter_hash);
+        self.violations.extend(found);
         self.beats.insert(node, beat);
+    }
+
+    /// What an honest node's newest heartbeat says of freezes.
+    #[must_use]
+    pub fn freezes_of(&self, node: NodeIndex) -> Option<[u8; 32]> {
+        self.beats.get(&node).map(|b| b.freezes)
     }
 
     /// Which heartbeat of an honest node is the newest that it sent.
@@ -315,7 +418,7 @@ impl Checks {
 mod tests {
     use super::*;
     use crate::setup::{BEGIN, Cluster, Size};
-    use crate::workload::{Payment, pay};
+    use crate::workload::{FEE, Payment, pay};
     use quoin_core::cbor::Version;
     use quoin_core::{BatchHash, Generation, HeadHash, Lane, SignerSet};
     use rand_chacha::ChaCha20Rng;
@@ -336,6 +439,7 @@ mod tests {
             cap: cluster.cap,
             charters: vec![cluster.genesis.unverified().hash()],
             liars: liars.iter().map(|n| node(*n)).collect(),
+            ..Facts::default()
         });
         checks.add_key(cluster.key.clone());
         checks
@@ -393,7 +497,7 @@ mod tests {
         checks
             .consumed
             .insert((answer.boot.node, presignature), work.request_id);
-        checks.on_answer(answer);
+        checks.on_answer(BEGIN, answer);
     }
 
     #[test]
@@ -401,7 +505,7 @@ mod tests {
         let cluster = cluster();
         let mut checks = checks(&cluster, &[]);
         let work = work(&cluster, 1, Payee::Friend);
-        checks.on_answer(&answer(&cluster, 1, &work, 1));
+        checks.on_answer(BEGIN, &answer(&cluster, 1, &work, 1));
         assert!(matches!(
             checks.violations[..],
             [Violation::AnsweredBeforeDurable(..)]

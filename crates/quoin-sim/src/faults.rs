@@ -141,6 +141,10 @@ pub enum Defect {
     HastyCharters,
     /// The nodes' charter has a larger sticky budget than the written one (invariant 4).
     LooseSticky,
+    /// The nodes' charter has a larger budget for the corridor than the written one (invariant 3).
+    LooseCorridor,
+    /// The first node hears of no freeze, and of no heartbeat that tells it so (invariant 3).
+    BlindFreezes,
     /// A node's shell writes freezes down and does not hand them to the core (invariant 3).
     DeafToFreezes,
     /// A node's shell writes vetoes down and does not hand them to the core (invariant 3).
@@ -186,6 +190,9 @@ pub struct Counts {
     pub lifts: u64,
     /// Vetoes that were brought to a node.
     pub vetoes: u64,
+    /// Runs that end with a vetoed charter in force on some nodes and not on others: the veto came
+    /// while it came into force.
+    pub vetoed_late: u64,
     /// Signatures of cancels and replacements that exist.
     pub slots_reused: u64,
     /// Partial signatures that left inside the corridor.
@@ -231,6 +238,7 @@ impl std::ops::AddAssign for Counts {
         self.freezes += other.freezes;
         self.lifts += other.lifts;
         self.vetoes += other.vetoes;
+        self.vetoed_late += other.vetoed_late;
         self.slots_reused += other.slots_reused;
         self.in_corridor += other.in_corridor;
         self.sets += other.sets;

@@ -1,13 +1,15 @@
 //! A gateway in an attacker's hands: what it makes of the frames that the honest core would send.
 //!
 //! It has every genuine request of the workload that passed by, so it can show two signers two
-//! genuine requests under one presignature; and it can forge everything but signatures.
+//! genuine requests under one presignature; and it can forge everything but signatures. Of freezes,
+//! vetoes and charters it tells whom it likes, and when; and it proposes a signer set to one node and
+//! another one to the next.
 
 use crate::faults::below;
 use crate::workload::Work;
 use crate::world::World;
 use quoin_api::Frame;
-use quoin_api::frame::{FinishedFrame, LeaseRequest, Reply, RequestFrame};
+use quoin_api::frame::{FinishedFrame, LeaseRequest, Reply, RequestFrame, SetProposal};
 use quoin_api::statements::{Denial, FinishedSignature};
 use quoin_core::cbor::{self, Version};
 use quoin_core::{
@@ -24,7 +26,11 @@ impl World {
             return;
         }
         match frame {
-            Frame::Heartbeat(_) => self.keep(frame.clone()),
+            Frame::Heartbeat(_)
+            | Frame::Freeze(_)
+            | Frame::Veto(_)
+            | Frame::Charter(_)
+            | Frame::SetAcks(_) => self.keep(frame.clone()),
             Frame::Reply(reply) => {
                 if let Reply::Denied(bytes) = &reply.reply {
                     self.keep(Frame::Tombstone(bytes.clone()));
@@ -57,6 +63,13 @@ impl World {
                     *last ^= 1;
                 }
                 vec![Frame::Finished(finished)]
+            }
+            // What stops something is shown to a node now and then, and kept for later.
+            statement @ (Frame::Freeze(_) | Frame::Veto(_) | Frame::Charter(_))
+                if below(&mut self.rng, 3) > 0 =>
+            {
+                self.keep(statement);
+                Vec::new()
             }
             other => vec![other],
         };
@@ -116,7 +129,11 @@ impl World {
 
     /// Something that nobody asked for.
     pub(crate) fn made_up(&mut self) -> Option<Frame> {
-        match below(&mut self.rng, 7) {
+        match below(&mut self.rng, 8) {
+            7 => Some(Frame::SetProposal(SetProposal {
+                number: below(&mut self.rng, 12),
+                set: self.some_set()?,
+            })),
             0 => self.false_finished(),
             1 => {
                 let node = self.some_node()?;

@@ -1,14 +1,10 @@
 //! The charters of a run: who may do what, and what nodes must keep to.
 
 use crate::faults::Defect;
-use crate::setup::{
-    APPROVER, CHAIN, FRIEND, STRANGER, Size, TRADER, VAULT, WATCHER, node_entry,
-};
+use crate::setup::{APPROVER, CHAIN, FRIEND, STRANGER, Size, TRADER, VAULT, WATCHER, node_entry};
 use quoin_core::cbor::Version;
 use quoin_core::intent::{Address, AssetId, ChainId};
-use quoin_core::{
-    Amount, Certificate, CharterNumber, NodeIndex, SigningIdentity, TimeMs,
-};
+use quoin_core::{Amount, Certificate, CharterNumber, NodeIndex, SigningIdentity, TimeMs};
 use quoin_policy::{
     Asset, Budget, Charter, GatewayEntry, KeyGrant, Measure, Mode, NodeEntry, Principal, Scope,
 };
@@ -18,7 +14,7 @@ use std::sync::Arc;
 /// How long a charter waits on every node before it comes into force there.
 pub const CHARTER_DELAY_MS: u64 = 1_000;
 /// How many requests are signed in the corridor at most.
-pub const CORRIDOR_CAP: u64 = 12;
+pub const CORRIDOR_CAP: u64 = 4;
 /// What a loose budget admits in place of one.
 const LOOSE: u64 = 1_000;
 const WINDOW_MS: u64 = 24 * 60 * 60 * 1000;
@@ -114,9 +110,10 @@ fn budgets(size: Size, cap: u64, defect: Option<Defect>) -> Option<Vec<Budget>> 
         })
     };
     let cap = loosened(cap, Defect::LooseBudget);
+    let corridor = loosened(CORRIDOR_CAP, Defect::LooseCorridor);
     let mut all = vec![
         budget("transfers", Scope::Org, cap, Mode::Strict)?,
-        budget("corridor", Scope::Corridor, CORRIDOR_CAP, Mode::Strict)?,
+        budget("corridor", Scope::Corridor, corridor, Mode::Strict)?,
     ];
     if let Some(cap) = size.sticky {
         let scope = Scope::Counterparty(Address::evm(FRIEND));

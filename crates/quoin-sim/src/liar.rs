@@ -2,7 +2,9 @@
 //!
 //! A malicious node runs the honest core, so that it gets as deep into every protocol as an
 //! attacker would, and its shell alters what the core sends. Whatever it could sign by itself it
-//! is taken to have signed: see [`crate::checks`].
+//! is taken to have signed: see [`crate::checks`]. It keeps freezes and vetoes from the others, says
+//! that it has lifted what nobody has, speaks for charters that it does not have, and reports nothing
+//! of what it has co-signed.
 
 use crate::faults::below;
 use crate::network::Place;
@@ -10,13 +12,16 @@ use crate::setup::Cluster;
 use crate::world::World;
 use quoin_api::Frame;
 use quoin_api::epochs::{CeremonyAbandoned, EpochHeld};
-use quoin_api::frame::{HeldFrame, Opaque, PreparedFrame, Reply, ReplyFrame};
+use quoin_api::frame::{
+    FreezesFrame, HeldFrame, Opaque, PreparedFrame, Reply, ReplyFrame, SetAcksFrame,
+};
 use quoin_api::statements::{Answer, Head, Heartbeat};
 use quoin_core::cbor::Version;
 use quoin_core::{
-    BatchHash, Boot, Generation, HeadHash, Lane, NodeIndex, PresignatureId, Signed,
+    BatchHash, Boot, Certificate, Generation, HeadHash, Lane, NodeIndex, PresignatureId, Signed,
     SigningIdentity, TimeMs,
 };
+use quoin_policy::{Charter, SetAck};
 use rand_core::RngCore;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -74,6 +79,10 @@ impl World {
                 }];
                 sent.push((to, Frame::LeaseGrant(grant)));
             }
+            // It keeps to itself what stops something, mostly.
+            Frame::Freeze(_) | Frame::Veto(_) | Frame::Freezes(_)
+                if below(&mut self.rng, 3) > 0 => {}
+            Frame::SetAcks(acks) => sent.push((to, self.false_acks(node, &identity, acks))),
             other => sent.push((to, other)),
         }
         if below(&mut self.rng, 6) == 0 {
@@ -174,7 +183,18 @@ impl World {
             return Frame::Heartbeat(bytes);
         };
         let mut beat = beat.unverified().clone();
-        match below(&mut self.rng, 4) {
+        match below(&mut self.rng, 8) {
+            4 => beat.freezes = [9; 32],
+            // That it knows the same as somebody else, or has a charter that nobody has yet.
+            5 | 6 => {
+                let other = self.some_node().and_then(|n| self.checks.freezes_of(n));
+                beat.freezes = other.unwrap_or(beat.freezes);
+            }
+            7 => {
+                let next = self.some_charter();
+                beat.charter = next.unverified().number;
+                beat.charter_hash = next.unverified().hash();
+            }
             0 => beat.at = TimeMs(beat.at.0 + LIE_MS_MAX),
             1 => beat.at = TimeMs(beat.at.0 - LIE_MS_MAX),
             2 => {
@@ -190,7 +210,17 @@ impl World {
 
     /// Forged statements of others, statements about others' requests, and old frames.
     fn unasked(&mut self, node: NodeIndex, identity: &SigningIdentity) -> Option<Frame> {
-        match below(&mut self.rng, 4) {
+        match below(&mut self.rng, 6) {
+            4 => Some(Frame::Freezes(FreezesFrame {
+                freezes: Vec::new(),
+                lifts: Vec::new(),
+                digest: [9; 32],
+                lifted: self.errands.freezes.clone(),
+                suspended: vec![self.watcher_id.clone()],
+            })),
+            5 if self.amended.0 || self.errands.proposed => {
+                Some(Frame::Adopted(self.some_charter().to_bytes()))
+            }
             0 => self.false_finished(),
             1 => self.tombstone_by(node, Some(identity)),
             2 => {
@@ -207,6 +237,36 @@ impl World {
             }
             _ => self.some_kept(),
         }
+    }
+}
+
+impl World {
+    /// The charter that may follow the first one in this run.
+    fn some_charter(&self) -> &Certificate<Charter> {
+        match self.errands.rival {
+            true => &self.cluster.rival,
+            false => &self.cluster.amendment,
+        }
+    }
+
+    /// That it has co-signed nothing that a sticky budget counts.
+    fn false_acks(
+        &mut self,
+        node: NodeIndex,
+        identity: &SigningIdentity,
+        mut acks: SetAcksFrame,
+    ) -> Frame {
+        for bytes in &mut acks.acks {
+            let Ok(ack) = Signed::<SetAck>::from_bytes(&bytes.0) else {
+                continue;
+            };
+            let mut ack = ack.unverified().clone();
+            if ack.boot.node == node {
+                ack.spends.clear();
+                bytes.0 = Signed::sign(ack, identity).to_bytes();
+            }
+        }
+        Frame::SetAcks(acks)
     }
 }
 

@@ -12,6 +12,7 @@ pub mod epochs;
 pub mod faults;
 pub mod law;
 pub mod network;
+pub mod people;
 pub mod run;
 pub mod setup;
 pub mod stops;
@@ -26,7 +27,6 @@ mod gateways;
 mod hostile;
 mod liar;
 mod nodes;
-mod people;
 mod twin;
 
 pub use run::{Report, run_seeds};

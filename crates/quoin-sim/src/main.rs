@@ -114,8 +114,21 @@ fn print(report: &Report) {
         counts.backups
     );
     println!(
-        "faults: {} node and {} gateway crashes, {} silent links, {} clock jumps, {} slow disks, \
+        "stops: {} freezes, {} lifted, {} vetoes, {} of them too late, {} answers in the \
+         corridor; {} slots signed again, \
+         {} signer sets taken",
+        counts.freezes,
+        counts.lifts,
+        counts.vetoes,
+        counts.vetoed_late,
+        counts.in_corridor,
+        counts.slots_reused,
+        counts.sets
+    );
+    println!(
+        "faults: {} nodes cut off, {} node and {} gateway crashes, {} silent links, {} clock jumps, {} slow disks, \
          {} frames lost, {} doubled, {} by a hostile gateway, {} by malicious nodes",
+        counts.islands,
         counts.crashes,
         counts.gateway_crashes,
         counts.cuts,

@@ -1,5 +1,6 @@
 //! What is going to happen, in order of time; ties go in the order in which they were scheduled.
 
+use crate::people::Errand;
 use quoin_core::{KeyId, NodeIndex, ShareEpoch, TimeMs};
 use quoin_node::core::{JobId, JobResult, Ticket};
 use std::collections::BTreeMap;
@@ -53,6 +54,8 @@ pub enum Scheduled {
     Tick,
     /// A step of the workload.
     Work(usize),
+    /// Somebody freezes, vetoes, proposes or asks.
+    Errand(Errand),
     /// Somebody approves a request.
     Approve(usize, Vec<u8>),
     /// A node's shell follows the charter: it connects with who is new in it.

@@ -7,16 +7,17 @@ use crate::faults::{
 use crate::network::{Place, Scheduled};
 use crate::twin::Twin;
 use crate::violation::Violation;
-use crate::workload::What;
+use crate::workload::{Payee, What};
 use crate::world::World;
 use quoin_api::Frame;
-use quoin_api::frame::Reply;
+use quoin_api::frame::{Opaque, Reply};
 use quoin_api::statements::{Answer, Heartbeat};
 use quoin_core::payload::KeyChange;
 use quoin_core::{Certificate, Generation, Lane, NodeIndex, SecretBytes, Signed, TimeMs};
 use quoin_gateway::core as gateway;
 use quoin_node::core::{
-    Effect, Event, JobId, Node, NodeConfig, Peer, PoolSizes, Record, Recovered, Ticket,
+    Effect, Event, JobId, Node, NodeConfig, NoticeRecord, Peer, PoolSizes, Record, Recovered,
+    Ticket,
 };
 use quoin_protocol::KeyPublic;
 use rand_chacha::ChaCha20Rng;
@@ -100,8 +101,14 @@ impl World {
         let Some(mut records) = sim.disk.records() else {
             return Some(Err("a record cannot be read back".to_owned()));
         };
-        if self.defect == Some(Defect::ForgottenStrikes) {
-            records.retain(|(_, record)| !matches!(record, Record::Fault(_)));
+        match self.defect {
+            Some(Defect::ForgottenStrikes) => {
+                records.retain(|(_, record)| !matches!(record, Record::Fault(_)));
+            }
+            Some(Defect::ForgottenLifts) => {
+                records.retain(|(_, record)| !matches!(record, Record::Unfrozen(_)));
+            }
+            _ => {}
         }
         let pool = PoolSizes {
             low: 6,
@@ -177,6 +184,12 @@ impl World {
         }
         let durable = sim.disk.sync(usize::MAX);
         self.note(&format!("node {node} starts"), &[node.get()]);
+        self.checks.stops.started(node);
+        let [first, _] = &self.cluster.members;
+        if !first.contains(&node) {
+            let handed = self.cluster.amendment.unverified().hash();
+            self.checks.stops.took_over(node, handed);
+        }
         if let Some((ticket, head)) = durable {
             self.feed_node(node, Event::Durable(ticket, head));
         }
@@ -235,7 +248,7 @@ impl World {
     fn show_synced(&mut self, node: NodeIndex) {
         if let Some(sim) = self.nodes.get(&node) {
             for record in sim.disk.newly_synced() {
-                self.checks.on_durable(node, &record);
+                self.checks.on_durable(node, self.now, &record);
                 let found = self.epochs.on_durable(node, self.now, &record);
                 self.checks.violations.extend(found);
                 let erased = matches!(record, Record::EpochErased { .. });
@@ -275,6 +288,10 @@ impl World {
         sim.jumped_ms = CLOCK_JUMP_MS;
         sim.contradicted.clear();
         self.counts.clock_jumps += 1;
+        self.checks
+            .stops
+            .clock_jumped(CLOCK_JUMP_MS + CLOCK_WRONG_MS);
+        self.errands.clock_jumped(self.now);
         self.note(&format!("node {node}'s clock jumps"), b"jump");
         let when = self.now.plus(CLOCK_WRONG_MS);
         self.schedule.at(when, Scheduled::ClockBack(node));
@@ -312,11 +329,16 @@ impl World {
         }
     }
 
-    /// For the defect that hides a wrong clock: every heartbeat says what the recipient's says.
+    /// For the defects that hide a wrong clock, or freezes: every heartbeat says what the recipient's
+    /// says.
     pub(crate) fn blinded(&mut self, from: NodeIndex, to: NodeIndex, frame: Frame) -> Frame {
-        let (Frame::Heartbeat(bytes), Some(Defect::BlindClock)) = (&frame, self.defect) else {
+        let blind = matches!(self.defect, Some(Defect::BlindClock | Defect::BlindFreezes));
+        let Frame::Heartbeat(bytes) = &frame else {
             return frame;
         };
+        if !blind {
+            return frame;
+        }
         let (Ok(beat), Some(identity), Some(sim)) = (
             Signed::<Heartbeat>::from_bytes(bytes),
             self.cluster.nodes.get(&from),
@@ -325,8 +347,46 @@ impl World {
             return frame;
         };
         let mut beat = beat.unverified().clone();
-        beat.at = sim.time;
+        match self.defect {
+            Some(Defect::BlindClock) => beat.at = sim.time,
+            _ => beat.freezes = self.checks.freezes_of(to).unwrap_or(beat.freezes),
+        }
         Frame::Heartbeat(Signed::sign(beat, identity).to_bytes())
+    }
+
+    /// For the defect that lets one node speak of freezes for all others.
+    pub(crate) fn echo(&mut self, from: NodeIndex, to: NodeIndex, frame: &Frame) {
+        let lies = self.liars.nodes.contains(&from) && matches!(frame, Frame::Freezes(_));
+        if self.defect != Some(Defect::EchoedLifts) || !lies {
+            return;
+        }
+        let others: Vec<NodeIndex> = self.nodes.keys().copied().filter(|n| *n != to).collect();
+        for other in others {
+            self.feed_node(to, Event::Frame(Peer::Node(other), frame.clone()));
+        }
+    }
+
+    /// For the defects that keep a statement from a core: what its disk gets in its place.
+    fn swallowed(&mut self, node: NodeIndex, event: &Event) -> bool {
+        let Event::Frame(_, frame) = event else {
+            return false;
+        };
+        let freezes = matches!(frame, Frame::Freeze(_) | Frame::Freezes(_));
+        let first = self.nodes.keys().next() == Some(&node);
+        let record = match (self.defect, frame) {
+            (Some(Defect::LostFreezes | Defect::BlindFreezes), _) => return first && freezes,
+            (Some(Defect::DeafToFreezes), Frame::Freeze(bytes)) => {
+                Record::Freeze(Opaque(bytes.clone()))
+            }
+            (Some(Defect::DeafToFreezes), _) => return freezes,
+            (Some(Defect::DeafToVetoes), Frame::Veto(bytes)) => Record::Veto(NoticeRecord {
+                statement: Opaque(bytes.clone()),
+                seen: self.now,
+            }),
+            _ => return false,
+        };
+        self.checks.on_durable(node, self.now, &record);
+        true
     }
 
     /// A node that has decided with a clock that all its peers contradict has judged by it.
@@ -336,8 +396,12 @@ impl World {
             Record::Consumed(consumed) => Some(consumed.request_id),
             _ => None,
         };
-        // What takes a key out of use is never held up by clocks.
-        let restricts = |what: &What| matches!(what, What::Change(KeyChange::Suspend));
+        // What takes a key out of use is never held up by clocks, nor what is in the corridor.
+        let restricts = |what: &What| match what {
+            What::Change(change) => *change == KeyChange::Suspend,
+            What::Pay { to, .. } => *to == Payee::Oneself,
+            _ => false,
+        };
         let mut exempt = self.work.iter().filter(|work| restricts(&work.what));
         let decides = decided.is_some_and(|id| exempt.all(|work| work.request_id != id));
         let Some(sim) = self.nodes.get(&node) else {
@@ -361,6 +425,9 @@ impl World {
     }
 
     pub(crate) fn feed_node(&mut self, node: NodeIndex, event: Event) {
+        if self.swallowed(node, &event) {
+            return;
+        }
         let Some(event) = self.through_twin(node, event) else {
             return;
         };
@@ -429,6 +496,10 @@ impl World {
         self.notice_handover(&record);
         let found = self.epochs.on_written(node, &record);
         self.checks.violations.extend(found);
+        self.counts.sets += u64::from(matches!(record, Record::SetAdopted(_)));
+        let time = self.nodes.get(&node).map(|n| n.time);
+        let found = time.and_then(|time| self.checks.stops.on_written(node, time, &record));
+        self.checks.violations.extend(found);
         let Some(sim) = self.nodes.get_mut(&node) else {
             return;
         };
@@ -454,7 +525,12 @@ impl World {
             Effect::Send(Peer::Node(to), frame) => {
                 self.send_from(node, Place::Node(to), frame);
             }
-            Effect::Send(Peer::Courier(_), _) => {}
+            // Nobody alters on the way what a courier is told.
+            Effect::Send(Peer::Courier(_), frame) => {
+                if !self.liars.nodes.contains(&node) {
+                    self.inspect(node, &frame);
+                }
+            }
             Effect::Send(Peer::Gateway(_), frame) => {
                 self.send_from(node, Place::Gateway, frame);
             }
@@ -494,12 +570,16 @@ impl World {
         self.checks.violations.extend(found);
         match frame {
             Frame::Heartbeat(bytes) => self.checks.on_beat(bytes),
+            Frame::Freezes(shown) => {
+                let found = self.checks.stops.on_shown(node, shown);
+                self.checks.violations.extend(found);
+            }
             Frame::Reply(reply) => {
                 let Reply::Answer(bytes) = &reply.reply else {
                     return;
                 };
                 if let Ok(answer) = Signed::<Answer>::from_bytes(bytes) {
-                    self.checks.on_answer(answer.unverified());
+                    self.checks.on_answer(self.now, answer.unverified());
                     let found = self.epochs.on_answer(self.now, answer.unverified());
                     self.checks.violations.extend(found);
                 }

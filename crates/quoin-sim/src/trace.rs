@@ -89,6 +89,12 @@ pub(crate) fn name_of(frame: &Frame) -> String {
         Frame::Tombstone(_) => "tombstone".to_owned(),
         Frame::Heartbeat(_) => "heartbeat".to_owned(),
         Frame::Charter(_) => "charter".to_owned(),
+        Frame::Adopted(_) => "a charter in force".to_owned(),
+        Frame::Freeze(_) => "freeze".to_owned(),
+        Frame::Freezes(all) => {
+            format!("{} freezes, {} lifted", all.freezes.len(), all.lifted.len())
+        }
+        Frame::Veto(_) => "veto".to_owned(),
         Frame::Keys(keys) => format!("{} keys", keys.certificates.len()),
         Frame::LeaseGrant(grant) => format!("lease of {} ids", grant.ids.len()),
         other => clipped(&format!("{other:?}")),
@@ -109,6 +115,9 @@ pub(crate) fn name_of_record(record: &Record) -> String {
         Record::KeyActive { key, .. } => format!("that {key} is active"),
         Record::Charter(_) => "a charter".to_owned(),
         Record::Tombstone(_) => "a tombstone".to_owned(),
+        Record::Freeze(_) => "a freeze".to_owned(),
+        Record::Veto(_) => "a veto".to_owned(),
+        Record::Proposal(_) => "a proposed charter".to_owned(),
         Record::CharterFork(_) => "a fork of charters".to_owned(),
         other => clipped(&format!("{other:?}")),
     }

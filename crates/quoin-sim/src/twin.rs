@@ -102,7 +102,7 @@ impl World {
             .iter()
             .filter_map(|effect| match effect {
                 Effect::Persist(ticket, record, _) => {
-                    self.checks.on_durable(node, record);
+                    self.checks.on_durable(node, self.now, record);
                     Some(*ticket)
                 }
                 _ => None,
@@ -122,7 +122,7 @@ impl World {
             };
             self.note(&format!("the copy of node {node} answers"), bytes);
             match Signed::<Answer>::from_bytes(bytes) {
-                Ok(answer) => self.checks.on_answer(answer.unverified()),
+                Ok(answer) => self.checks.on_answer(self.now, answer.unverified()),
                 Err(e) => {
                     let why = Violation::NotRecovered(node, e.to_string());
                     self.checks.violations.push(why);

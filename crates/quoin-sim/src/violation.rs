@@ -1,6 +1,8 @@
 //! What must never happen, and did.
 
-use quoin_core::{CharterNumber, FreezeId, KeyId, NodeIndex, PresignatureId, RequestId, ShareEpoch};
+use quoin_core::{
+    CharterNumber, FreezeId, KeyId, NodeIndex, PresignatureId, RequestId, ShareEpoch,
+};
 
 /// Something that must never happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,6 +167,16 @@ impl std::fmt::Display for Violation {
             Self::WorkedWithStruck(n, peer) => {
                 write!(f, "node {n} presigns with node {peer}, which it has struck")
             }
+            Self::NoRecovery(why) => write!(f, "no recovery after the faults: {why}"),
+            stops => stops.fmt_stops(f),
+        }
+    }
+}
+
+impl Violation {
+    /// What is about freezes, vetoes and charters.
+    fn fmt_stops(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
             Self::FreezeIgnored(n, id) => {
                 write!(f, "node {n} signed {id}, which a freeze on its disk covers")
             }
@@ -175,7 +187,10 @@ impl std::fmt::Display for Violation {
                 write!(f, "node {n} signed {id}, of which it has a veto")
             }
             Self::SignedVetoed(id) => {
-                write!(f, "request {id} was signed, which enough nodes knew as vetoed")
+                write!(
+                    f,
+                    "request {id} was signed, which enough nodes knew as vetoed"
+                )
             }
             Self::LiftedByNobody(n, id) => {
                 write!(f, "node {n} lifted freeze {id} by nobody's leave")
@@ -193,9 +208,13 @@ impl std::fmt::Display for Violation {
                 write!(f, "charter {} is in force on node {n} too early", number.0)
             }
             Self::Diverged(what) => {
-                write!(f, "long after the faults honest nodes differ in their {what}")
+                write!(
+                    f,
+                    "long after the faults honest nodes differ in their {what}"
+                )
             }
-            Self::NoRecovery(why) => write!(f, "no recovery after the faults: {why}"),
+            // Everything else has its words above.
+            other => write!(f, "invariant {}", other.invariant()),
         }
     }
 }

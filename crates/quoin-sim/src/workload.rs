@@ -8,7 +8,8 @@ use quoin_core::intent::ChainId;
 use quoin_core::payload::{ChangeKey, CreateKey, KeyChange, Unfreeze};
 use quoin_core::stamp::Account;
 use quoin_core::{
-    Amount, CustodyMethod, FreezeId, KeyId, Payload, Purpose, RequestId, Scheme, Signed, Stamp, TimeMs,
+    Amount, CustodyMethod, FreezeId, KeyId, Payload, Purpose, RequestId, Scheme, Signed, Stamp,
+    TimeMs,
 };
 use quoin_node::core::CLUSTER_ACCOUNT;
 use quoin_protocol::KeyPublic;

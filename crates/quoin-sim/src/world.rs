@@ -11,12 +11,14 @@ use crate::gateways::SimGateway;
 use crate::liar::Liars;
 use crate::network::{Place, Schedule, Scheduled};
 use crate::nodes::SimNode;
-use crate::setup::{BEGIN, Cluster};
+use crate::people::Errands;
+use crate::setup::{BEGIN, Cluster, WATCHER};
+use crate::stops::{Quorum, Stops};
 use crate::trace::Trace;
 use crate::violation::Violation;
-use crate::workload::{self, Payee, Payment, Work, fresh_id};
+use crate::workload::{self, FEE, Payee, Payment, Work, fresh_id};
 use quoin_api::Frame;
-use quoin_core::{GatewayId, NodeIndex, RequestId, TimeMs};
+use quoin_core::{GatewayId, NodeIndex, PrincipalId, RequestId, TimeMs};
 use quoin_gateway::core::ClientId;
 use quoin_node::core::{Event, Peer};
 use rand_chacha::ChaCha20Rng;
@@ -103,6 +105,8 @@ pub(crate) struct World {
     /// Whether the second charter is out, and whether the gateway has said so.
     pub(crate) amended: (bool, bool),
     pub(crate) changes: Changes,
+    pub(crate) errands: Errands,
+    pub(crate) watcher_id: PrincipalId,
     pub(crate) checks: Checks,
     pub(crate) epochs: Epochs,
     pub(crate) trace: Trace,
@@ -124,14 +128,18 @@ pub fn run_seed(seed: u64, keep_lines: bool) -> Outcome {
 #[must_use]
 pub fn run_with(seed: u64, options: Options) -> Outcome {
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
-    let (n, t) = if below(&mut rng, 4) == 0 {
-        (5, 3)
-    } else {
-        (3, 2)
+    let (n, t) = match below(&mut rng, 8) {
+        0 | 1 => (5, 3),
+        2 => (4, 3),
+        _ => (3, 2),
     };
     let count = 4 + below(&mut rng, 12) as usize;
     let cap = 3 + below(&mut rng, 30);
-    let faults = Faults::draw(t, &mut rng);
+    let mut faults = Faults::draw(t, &mut rng);
+    if n == 4 && below(&mut rng, 2) == 0 {
+        // As many malicious nodes as sticky budgets and slots bear there.
+        faults.liars = 1;
+    }
     let size = draw_size(n, t, &faults, &mut rng);
     let Some(cluster) = Cluster::build(size, cap, options.defect, &mut rng) else {
         return Outcome::failed("the cluster cannot be built");
@@ -155,11 +163,17 @@ impl World {
         mut rng: ChaCha20Rng,
     ) -> Option<Self> {
         let liars = Liars::draw(faults.liars, &cluster, &mut rng);
+        let quorums = quorums(&cluster);
+        let [quorum, _] = quorums.clone();
         let mut checks = Checks::new(Facts {
             cap: cluster.cap,
             charters: vec![cluster.genesis.unverified().hash()],
             liars: liars.nodes.clone(),
+            sticky: cluster.sticky,
+            f_tol: cluster.f_tol,
+            quorums,
         });
+        checks.stops = Stops::new(liars.nodes.clone(), quorum);
         checks.add_key(cluster.key.clone());
         let backed_up = cluster.genesis.unverified().backup.is_some();
         let mut epochs = Epochs::new(liars.nodes.clone(), backed_up);
@@ -204,6 +218,8 @@ impl World {
             waiting: BTreeMap::new(),
             amended: (false, false),
             changes: Changes::default(),
+            errands: Errands::default(),
+            watcher_id: WATCHER.parse().ok()?,
             checks,
             epochs,
             trace: Trace::new(options.keep_lines, options.show),
@@ -236,7 +252,9 @@ impl World {
             floor: 0,
             fee: FEE,
         };
-        if below(&mut self.rng, 3) == 0 {
+        let amends = below(&mut self.rng, 3) == 0;
+        self.plan_errands(amends)?;
+        if amends {
             let when = BEGIN.plus(500 + below(&mut self.rng, STORM_MS - 1_500));
             self.schedule.at(when, Scheduled::Amend);
             self.plan_reshares(when)?;
@@ -268,12 +286,12 @@ impl World {
             .iter()
             .for_each(|n| self.schedule.at(BEGIN, Scheduled::Restart(*n)));
         self.schedule.at(BEGIN.plus(TICK_MS), Scheduled::Tick);
-        self.schedule.at(BEGIN.plus(STORM_MS), Scheduled::Calm);
+        self.schedule.at(self.calm_at(), Scheduled::Calm);
         if self.defect == Some(Defect::OlderDisks) {
             let half = BEGIN.plus(STORM_MS / 2);
             self.schedule.at(half, Scheduled::Restore);
         }
-        let end = BEGIN.plus(STORM_MS + CALM_MS);
+        let end = self.calm_at().plus(CALM_MS);
         let (mut shown, mut steps) = (0, 0u64);
         while let Some((when, what)) = self.schedule.pop() {
             self.now = when;
@@ -282,8 +300,11 @@ impl World {
                 self.trace.add(when, || format!("VIOLATION: {found}"), b"");
             }
             shown = self.checks.violations.len();
-            let late = when > end.plus(self.changes.paused_ms);
-            if late || (self.calm && self.all_settled() && self.is_over()) {
+            let waits = self.errands.is_waiting(when);
+            // Who settles late is given the time for what comes last, too.
+            let last = self.changes.over.unwrap_or(end);
+            let late = when > end.max(last).plus(self.changes.paused_ms);
+            if late || (self.calm && self.all_settled() && self.is_over() && !waits) {
                 break;
             }
             // A pause puts off what was next, too.
@@ -306,7 +327,8 @@ impl World {
         let last = self.work.len().saturating_sub(1);
         let honest = self.liars.nodes.is_empty();
         // With malicious nodes nothing must be, and nobody waits for long.
-        let waited = self.now > BEGIN.plus(STORM_MS + LIARS_CALM_MS + self.changes.paused_ms);
+        let waited_ms = LIARS_CALM_MS + self.changes.paused_ms;
+        let waited = self.now > self.calm_at().plus(waited_ms);
         let mut open = self.work.iter().enumerate();
         (!honest && waited)
             || self.settled.len() > last
@@ -333,6 +355,7 @@ impl World {
             Scheduled::Tick => self.tick(),
             Scheduled::Work(place) => self.ask(place),
             Scheduled::Approve(place, approval) => self.approve(place, approval),
+            Scheduled::Errand(errand) => self.run_errand(errand),
             Scheduled::Amend => self.amend(),
             Scheduled::Pause => self.pause(),
             Scheduled::Dial(node, life) => self.dial(node, life),
@@ -347,6 +370,7 @@ impl World {
     fn calm_down(&mut self) {
         self.note("calm", b"calm");
         self.calm = true;
+        self.errands.stirred(self.now);
         self.faults = self.faults.calm();
         self.cuts.clear();
         let all: Vec<NodeIndex> = self.nodes.keys().copied().collect();
@@ -439,6 +463,7 @@ impl World {
             (Place::Node(from), Place::Node(to)) => {
                 self.heard(to, &frame);
                 let frame = self.blinded(from, to, frame);
+                self.echo(from, to, &frame);
                 self.feed_node(to, Event::Frame(Peer::Node(from), frame));
             }
             (Place::Gateway, Place::Node(to)) => {
@@ -469,10 +494,35 @@ impl World {
         self.liars.nodes.is_empty() && (undisturbed || !made_key)
     }
 
+    /// Long after the last fault and the last statement honest nodes know the same.
+    fn check_agreement(&mut self) {
+        if !self.calm || !self.errands.is_quiet(self.now) {
+            return;
+        }
+        let rival = self.cluster.rival.unverified().hash();
+        let split = self.errands.rival && self.checks.stops.is_split(rival);
+        let [first, later] = &self.cluster.members;
+        let amended = self.cluster.amendment.unverified().hash();
+        let members = match self.checks.stops.is_in_force(amended) {
+            true => later,
+            false => first,
+        };
+        if !members.is_subset(&self.up().into_iter().collect()) {
+            return;
+        }
+        let found = self.checks.disagreement(members, split);
+        self.checks
+            .violations
+            .extend(found.map(Violation::Diverged));
+    }
+
     /// After the calm every request that is still wanted must have an answer.
     fn finish(mut self) -> Outcome {
+        // A veto that comes while a charter comes into force can split the nodes for good.
+        let rival = self.cluster.rival.unverified().hash();
+        let split = self.errands.rival && self.checks.stops.is_split(rival);
         for (place, work) in self.work.iter().enumerate() {
-            if !self.must_settle(work) {
+            if split || !self.must_settle(work) {
                 continue;
             }
             if !self.settled.contains_key(&place) {
@@ -484,6 +534,11 @@ impl World {
                 self.checks.violations.push(Violation::NoRecovery(why));
             }
         }
+        self.check_agreement();
+        self.counts.in_corridor = self.checks.stops.in_corridor();
+        self.counts.slots_reused = self.checks.slots_reused();
+        let rival = self.cluster.rival.unverified().hash();
+        self.counts.vetoed_late = u64::from(self.checks.stops.is_split(rival));
         let (trace, lines) = self.trace.finish();
         Outcome {
             violations: self.checks.violations,
@@ -492,4 +547,20 @@ impl World {
             lines,
         }
     }
+}
+
+/// The nodes of the charters, by number.
+fn quorums(cluster: &Cluster) -> [Quorum; 2] {
+    let [first, later] = cluster.members.clone();
+    let next = usize::from(cluster.amendment.unverified().threshold);
+    [
+        Quorum {
+            members: first,
+            threshold: usize::from(cluster.threshold),
+        },
+        Quorum {
+            members: later,
+            threshold: next,
+        },
+    ]
 }

@@ -1,7 +1,8 @@
 //! The shape of `quoin bench`.
 
+use super::DataArg;
 use clap::{Args, Subcommand, ValueEnum};
-use quoin_core::Scheme;
+use quoin_core::{Address, Amount, KeyName, PrincipalId, Scheme};
 
 /// `quoin bench`.
 #[derive(Debug, Subcommand)]
@@ -12,6 +13,9 @@ pub enum BenchCommand {
     Load(BenchLoadArgs),
     /// How many nonces a second are handed out, from memory, from disk and over HTTP
     Sequencer(BenchSequencerArgs),
+    /// Transfers of one account, many at once, on the cluster that runs: no cap is passed and no nonce
+    /// is used twice
+    Hammer(BenchHammerArgs),
 }
 
 /// `quoin bench gateway`.
@@ -64,6 +68,45 @@ pub struct BenchSequencerArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `quoin bench hammer`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  quoin bench hammer --key hedge --as alice\n\nNothing is broadcast, so \
+                  take a key whose account pays nothing else: its next transactions wait for those \
+                  that are signed here. Every signature and every nonce is checked here. Exit code 1 \
+                  when a cap was passed or a nonce used twice, 2 when a request failed."
+)]
+pub struct BenchHammerArgs {
+    /// How many transfers
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=4_000))]
+    pub requests: u32,
+    /// How many ask at once
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=48))]
+    pub threads: u32,
+    /// The key's name
+    #[arg(long, default_value = "desk-ecdsa")]
+    pub key: KeyName,
+    /// Who asks
+    #[arg(long = "as", value_name = "PRINCIPAL", default_value = "alice")]
+    pub principal: PrincipalId,
+    /// Who would receive
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "0x000000000000000000000000000000000000dEaD"
+    )]
+    pub to: Address,
+    /// How much each time, in wei
+    #[arg(long, value_name = "WEI", default_value = "100000000000000000")]
+    pub amount: Amount,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The data folder
+    #[command(flatten)]
+    pub data: DataArg,
 }
 
 /// The scheme of a load.

@@ -140,10 +140,10 @@ pub struct CharterPlanArgs {
     /// Which charter
     #[command(flatten)]
     pub next: NextCharterArgs,
-    /// The folder of a node whose recorded requests are judged again [default: the first that is in
-    /// the data folder]
+    /// The folder of a node whose recorded requests are judged again; may be given again [default:
+    /// those in the data folder]
     #[arg(long, value_name = "DIR")]
-    pub node: Option<PathBuf>,
+    pub node: Vec<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -280,7 +280,7 @@ pub struct FreezeArgs {
 )]
 pub struct UnfreezeArgs {
     /// The freezes, by id
-    #[arg(value_name = "FREEZE", required_unless_present = "suspend")]
+    #[arg(value_name = "FREEZE", required = true)]
     pub freezes: Vec<FreezeId>,
     /// Whose freezes shall count no longer, for ever; may be given again
     #[arg(long, value_name = "PRINCIPAL")]
@@ -472,11 +472,11 @@ mod tests {
     #[test]
     fn an_unfreeze_names_something() {
         let id = "ab".repeat(16);
-        let parse = |args: &[&str]| {
-            Cli::try_parse_from(["quoin", "unfreeze"].iter().chain(args)).is_ok()
-        };
+        let parse =
+            |args: &[&str]| Cli::try_parse_from(["quoin", "unfreeze"].iter().chain(args)).is_ok();
         assert!(parse(&[&id]));
-        assert!(parse(&["--suspend", "wendy"]));
+        assert!(parse(&[&id, "--suspend", "wendy"]));
+        assert!(!parse(&["--suspend", "wendy"]));
         assert!(!parse(&[]));
         assert!(!parse(&["no-id"]));
     }

@@ -4,15 +4,19 @@
 use super::Gateway;
 use crate::failure::Failure;
 use quoin_api::decision::{
-    ExplainBody, ExplainedBody, FreezesBody, OutstandingBody, ProposalsBody, StatementTakenBody, StatementToAllBody,
+    ExplainBody, ExplainedBody, FreezesBody, OutstandingBody, ProposalsBody, StatementTakenBody,
+    StatementToAllBody,
 };
 
 impl Gateway {
     /// Brings a statement to the nodes.
     pub async fn state(&self, body: &StatementToAllBody) -> Result<StatementTakenBody, Failure> {
         let builder = self.http.post(self.url("/v1/statements")).json(body);
-        self.read(builder, "the gateway did not bring the statement to the nodes")
-            .await
+        self.read(
+            builder,
+            "the gateway did not bring the statement to the nodes",
+        )
+        .await
     }
 
     /// The freezes that each node knows.

@@ -21,7 +21,7 @@ use tokio::time::timeout;
 
 /// How long one node may take to answer a courier.
 const NODE_LIMIT: Duration = Duration::from_secs(3);
-/// How long the gateway is waited for once it can change nothing for the better.
+/// How long the gateway is waited for while a node has not answered directly.
 const GATEWAY_LIMIT: Duration = Duration::from_secs(3);
 
 /// A signed statement for every node.
@@ -156,7 +156,7 @@ impl Delivery {
         })
     }
 
-    fn merge(words: Vec<Word>, gateway: Result<(StatementTakenBody, u64), String>) -> Self {
+    fn merge(words: Vec<Word>, gateway: Option<Result<(StatementTakenBody, u64), String>>) -> Self {
         let mut delivery = Self::default();
         let mut nodes: BTreeMap<NodeIndex, Delivered> = BTreeMap::new();
         for word in words {
@@ -174,8 +174,9 @@ impl Delivery {
             }
         }
         match gateway {
-            Err(why) => delivery.gateway = Some(why),
-            Ok((body, after_ms)) => {
+            None => {}
+            Some(Err(why)) => delivery.gateway = Some(why),
+            Some(Ok((body, after_ms))) => {
                 for reply in body.replies {
                     delivery.unreached.remove(&reply.node);
                     // A gateway's word is worth nothing beside the node's own.
@@ -223,10 +224,23 @@ impl Session {
                 Err(_) => Err(format!("no answer within {} s", GATEWAY_LIMIT.as_secs())),
             }
         };
-        let (words, gateway) = tokio::join!(
-            self.each_node(statement.frame(), read),
-            through_gateway
-        );
+        let nodes = self.each_node(statement.frame(), read);
+        tokio::pin!(nodes, through_gateway);
+        let (mut words, mut gateway) = (None, None);
+        while words.is_none() || gateway.is_none() {
+            tokio::select! {
+                said = &mut nodes, if words.is_none() => {
+                    let all = said.iter().all(|(_, _, said)| said.is_ok());
+                    words = Some(said);
+                    // Nothing is left that the gateway could do for it.
+                    if all {
+                        break;
+                    }
+                }
+                said = &mut through_gateway, if gateway.is_none() => gateway = Some(said),
+            }
+        }
+        let words = words.unwrap_or_default();
         let words = words.into_iter().map(|(node, after_ms, said)| Word {
             node,
             after_ms,
@@ -349,7 +363,7 @@ mod tests {
             replies: vec![reply(1, true), reply(2, false), reply(3, false)],
             missing: vec![node(4)],
         };
-        let delivery = Delivery::merge(words, Ok((body, 9)));
+        let delivery = Delivery::merge(words, Some(Ok((body, 9))));
         assert_eq!(delivery.taken(), [node(1), node(3)]);
         let ways: Vec<Way> = delivery.nodes.iter().map(|d| d.by).collect();
         assert_eq!(ways, [Way::Directly, Way::Directly, Way::Gateway]);
@@ -362,11 +376,14 @@ mod tests {
 
     #[test]
     fn what_no_node_took_is_a_failure() {
-        let gone = Delivery::merge(vec![word(1, Err("down".to_owned()))], Err("x".to_owned()));
+        let gone = Delivery::merge(
+            vec![word(1, Err("down".to_owned()))],
+            Some(Err("x".to_owned())),
+        );
         assert_eq!(gone.at_least_one("it").unwrap_err().exit().code(), 2);
         let refused = Delivery::merge(
             vec![word(1, Ok(Some("no".to_owned())))],
-            Err("x".to_owned()),
+            Some(Err("x".to_owned())),
         );
         assert_eq!(refused.at_least_one("it").unwrap_err().exit().code(), 1);
     }

@@ -4,7 +4,7 @@
 //! What it waits for is each node's word; what it waits for by the charter in force alone is judged
 //! here too.
 
-use super::Session;
+use super::{CharterReport, Session};
 use crate::clock;
 use crate::failure::Failure;
 use quoin_api::Frame;
@@ -119,6 +119,36 @@ impl Session {
             }
         }
         Ok(proposals)
+    }
+
+    /// Hands a charter to every node directly, and through the gateway to those that are not reached:
+    /// a gateway must not choose who hears of it.
+    pub async fn submit_charter(
+        &self,
+        certificate: &Certificate<Charter>,
+    ) -> Result<CharterReport, Failure> {
+        let read = |frame: Frame| match frame {
+            Frame::CharterReply(reply) => Some(reply),
+            _ => None,
+        };
+        let frame = Frame::Charter(certificate.to_bytes());
+        let (words, unreached) = self.ask_each(frame, read).await;
+        let mut report = CharterReport::of(certificate.unverified(), unreached.keys().copied());
+        for (node, reply) in words {
+            let refused = reply.refused;
+            let refused = refused.map(|r| format!("{} (field `{}`)", r.message, r.field));
+            report.said(node, reply.number, refused);
+            report.waits_for(reply.pending);
+        }
+        if unreached.is_empty() {
+            return Ok(report);
+        }
+        match self.gateway().submit_charter(certificate).await {
+            Ok(theirs) => report.take_over(theirs),
+            Err(failure) if report.is_silent() => return Err(failure),
+            Err(_) => {}
+        }
+        Ok(report)
     }
 
     /// The proposed charter with this hash.

@@ -99,8 +99,10 @@ impl NodeLifted {
         wanted: &Unfreeze,
         constitution: &Constitution,
     ) -> Result<Self, Failure> {
-        let said = verified::<UnfreezeStatement>(bytes, constitution, |s| (s.cluster, s.boot.node))?;
-        if said.request != request || (&said.lifts, &said.suspends) != (&wanted.lifts, &wanted.suspends)
+        let said =
+            verified::<UnfreezeStatement>(bytes, constitution, |s| (s.cluster, s.boot.node))?;
+        if said.request != request
+            || (&said.lifts, &said.suspends) != (&wanted.lifts, &wanted.suspends)
         {
             return Err(strange("it is about other freezes"));
         }

@@ -8,7 +8,9 @@ use quoin_api::http::{
 };
 use quoin_api::sequences::{AllocateBody, AllocatedBody, SequenceBody, SequencesBody, SettleBody};
 use quoin_api::statements;
-use quoin_core::{Certificate, CharterHash, Class, NodeIndex, RequestId, RuleId, Signed};
+use quoin_core::{
+    Certificate, CharterHash, CharterNumber, Class, NodeIndex, RequestId, RuleId, Signed,
+};
 use quoin_policy::Charter;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -115,8 +117,10 @@ pub struct PendingAsk {
 /// A refusal.
 #[derive(Clone, Debug)]
 pub struct Refused {
-    /// The rule that decided.
+    /// The rule that decided, or the field at fault where none did.
     pub rule: String,
+    /// Whether it is a rule.
+    pub by_rule: bool,
     /// Why.
     pub message: String,
     /// The smallest rule that would allow it.
@@ -128,8 +132,8 @@ pub struct Refused {
 pub struct CharterReport {
     /// Its number.
     pub number: u64,
-    /// Its hash, once it is known.
-    pub hash: Option<CharterHash>,
+    /// Its hash.
+    pub hash: CharterHash,
     /// The nodes on which it is in force.
     pub accepted: Vec<NodeIndex>,
     /// The nodes on which it is proposed, and waits.
@@ -159,6 +163,55 @@ impl Refusal {
 }
 
 impl CharterReport {
+    /// Before anybody has said anything.
+    pub fn of(charter: &Charter, missing: impl IntoIterator<Item = NodeIndex>) -> Self {
+        Self {
+            number: charter.number.0,
+            hash: charter.hash(),
+            accepted: Vec::new(),
+            pending: Vec::new(),
+            unmet: Vec::new(),
+            refused: Vec::new(),
+            missing: missing.into_iter().collect(),
+        }
+    }
+
+    /// What a node said, on which a charter of this number is in force now.
+    pub fn said(&mut self, node: NodeIndex, number: CharterNumber, refused: Option<String>) {
+        match refused {
+            Some(why) => self.refused.push((node, why)),
+            None if number.0 >= self.number => self.accepted.push(node),
+            None => self.pending.push(node),
+        }
+    }
+
+    /// What it waits for on one more node.
+    pub fn waits_for(&mut self, unmet: Vec<String>) {
+        for missing in unmet {
+            if !self.unmet.contains(&missing) {
+                self.unmet.push(missing);
+            }
+        }
+    }
+
+    /// Whether nobody has said anything.
+    pub const fn is_silent(&self) -> bool {
+        self.accepted.is_empty() && self.pending.is_empty() && self.refused.is_empty()
+    }
+
+    /// Takes over what nodes said in another report, of those that are missing in this one.
+    pub fn take_over(&mut self, other: Self) {
+        let missing = std::mem::replace(&mut self.missing, other.missing);
+        let own = |node: &NodeIndex| missing.contains(node);
+        self.accepted.extend(other.accepted.into_iter().filter(own));
+        self.pending.extend(other.pending.into_iter().filter(own));
+        let refused = other.refused.into_iter();
+        self.refused.extend(refused.filter(|(node, _)| own(node)));
+        self.missing.retain(own);
+        self.accepted.sort_unstable();
+        self.pending.sort_unstable();
+    }
+
     /// One line for people.
     pub fn line(&self) -> String {
         let mut text = match self.accepted.is_empty() {
@@ -193,7 +246,7 @@ impl CharterReport {
         if !self.accepted.is_empty() {
             return Ok(());
         }
-        let hash = self.hash.map_or_else(String::new, |hash| hash.to_string());
+        let hash = self.hash;
         Err(Failure::refused(format!("charter {} is not in force yet", self.number))
             .because(format!("missing: {}", self.unmet.join("; ")))
             .next(format!(
@@ -287,22 +340,11 @@ impl Gateway {
         };
         let builder = self.http.post(self.url("/v1/charter")).json(&body);
         let body: CharterSubmittedBody = self.read(builder, "the charter was not accepted").await?;
-        let (refused, taken): (Vec<_>, Vec<_>) =
-            body.replies.into_iter().partition(|r| r.refused.is_some());
-        let (accepted, pending): (Vec<_>, Vec<_>) =
-            taken.into_iter().partition(|r| r.number >= body.number);
-        Ok(CharterReport {
-            number: body.number.0,
-            hash: None,
-            accepted: accepted.into_iter().map(|r| r.node).collect(),
-            pending: pending.into_iter().map(|r| r.node).collect(),
-            unmet: Vec::new(),
-            refused: refused
-                .into_iter()
-                .map(|r| (r.node, r.refused.unwrap_or_default()))
-                .collect(),
-            missing: body.missing,
-        })
+        let mut report = CharterReport::of(certificate.unverified(), body.missing);
+        for reply in body.replies {
+            report.said(reply.node, reply.number, reply.refused);
+        }
+        Ok(report)
     }
 
     /// All keys, each with its certificate and its nodes' statements.
@@ -422,6 +464,7 @@ impl Gateway {
             Err((403, detail)) if detail.class == Class::Refused => {
                 let rule = detail.rule.map(|r| r.to_string());
                 Ok(Answer::Refused(Refused {
+                    by_rule: rule.is_some(),
                     rule: rule.unwrap_or(detail.field),
                     message: detail.message,
                     suggestion: detail.suggestion,
@@ -545,8 +588,9 @@ impl Answer {
     pub fn into_failure(self, what: &str) -> Failure {
         match self {
             Self::Refused(refused) => {
+                let place = if refused.by_rule { "by rule" } else { "at field" };
                 let failure =
-                    Failure::refused(format!("{what}: refused by rule `{}`", refused.rule))
+                    Failure::refused(format!("{what}: refused {place} `{}`", refused.rule))
                         .because(refused.message);
                 match refused.suggestion {
                     Some(rule) => failure.next(format!(
@@ -567,5 +611,57 @@ impl Answer {
                     .exiting(Exit::Error)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(number: u64, missing: &[u8]) -> CharterReport {
+        CharterReport {
+            number,
+            hash: CharterHash([1; 32]),
+            accepted: Vec::new(),
+            pending: Vec::new(),
+            unmet: Vec::new(),
+            refused: Vec::new(),
+            missing: missing.iter().map(|n| node(*n)).collect(),
+        }
+    }
+
+    fn node(index: u8) -> NodeIndex {
+        NodeIndex::new(index).unwrap()
+    }
+
+    #[test]
+    fn a_node_has_a_charter_in_force_when_it_names_the_number() {
+        let mut said = report(3, &[]);
+        said.said(node(1), CharterNumber(3), None);
+        said.said(node(2), CharterNumber(2), None);
+        said.said(node(3), CharterNumber(3), Some("no".to_owned()));
+        assert_eq!(
+            (&*said.accepted, &*said.pending),
+            (&[node(1)][..], &[node(2)][..])
+        );
+        assert!(said.in_force().is_ok());
+        said.accepted.clear();
+        assert_eq!(said.in_force().unwrap_err().exit(), Exit::Refused);
+    }
+
+    #[test]
+    fn the_gateway_speaks_only_for_nodes_that_were_not_reached() {
+        let mut own = report(3, &[2, 3]);
+        own.said(node(1), CharterNumber(2), None);
+        let mut theirs = report(3, &[3]);
+        for n in 1..=2 {
+            theirs.said(node(n), CharterNumber(3), None);
+        }
+        own.take_over(theirs);
+        assert_eq!(
+            (&*own.accepted, &*own.pending),
+            (&[node(2)][..], &[node(1)][..])
+        );
+        assert_eq!(own.missing, [node(3)]);
     }
 }

@@ -71,7 +71,8 @@ async fn request(
         Answer::Changed(changed) => carried_out(session, args, &read, &changed),
         Answer::KeyCreated(certificate) | Answer::KeyRenewed(certificate) => {
             let chain_id = session.file().chain_id;
-            let key = VerifiedKey::from_certificate(&certificate, session.constitution(), chain_id)?;
+            let key =
+                VerifiedKey::from_certificate(&certificate, session.constitution(), chain_id)?;
             if args.json {
                 return say::json(&json!({ "approved": hash, "signed": false, "key": key.view() }));
             }
@@ -109,7 +110,9 @@ fn carried_out(
         }))?;
     } else {
         let nodes = change::list(&nodes);
-        say::line(format!("approved; carried out on nodes {nodes}, by their own word"));
+        say::line(format!(
+            "approved; carried out on nodes {nodes}, by their own word"
+        ));
     }
     change::finish(changed, id, false)
 }

@@ -5,7 +5,6 @@
 //! one of which more is demanded, is a proposal ([`super::proposals`]).
 
 use super::proposals::{checked, plan_lines};
-use super::recorded::Recorded;
 use crate::cli::{
     CharterApplyArgs, CharterCommand, CharterPlanArgs, CharterProposeArgs, CharterShowArgs,
     GovernorsArgs, NextCharterArgs, ReadArgs,
@@ -15,10 +14,11 @@ use crate::client::standing::date;
 use crate::client::{CharterReport, Patience, Session};
 use crate::failure::Failure;
 use crate::folder::{read, read_json, write_file};
+use crate::policy::replay::{flip_lines, node_folders, recorded_requests};
 use crate::{clock, say};
 use quoin_core::{Certificate, PrincipalId};
 use quoin_node::run::charters_to_bytes;
-use quoin_policy::{Charter, Constitution, Flip, NodeEntry, cluster_words, verify_successor};
+use quoin_policy::{Charter, Constitution, NodeEntry, cluster_words, verify_successor};
 use serde_json::json;
 use std::time::Duration;
 
@@ -92,46 +92,30 @@ async fn plan(args: CharterPlanArgs) -> Result<(), Failure> {
     let next = checked(next)?;
     let current = session.constitution();
     let plan = quoin_policy::plan(current, &next, clock::now());
-    let recorded = super::recorded::of(session.folder(), args.node.as_deref())?;
-    let flips = quoin_policy::effect(current, &next, &recorded.requests);
+    let nodes = match args.node.is_empty() {
+        true => node_folders(session.folder()).unwrap_or_default(),
+        false => args.node,
+    };
+    let recorded = recorded_requests(&nodes, None)?;
+    let flips = quoin_policy::effect(current, &next, &recorded.samples);
     if args.json {
         return say::json(&json!({
             "plan": plan,
-            "recorded": recorded.requests.len(),
-            "node": recorded.node,
+            "recorded": recorded.samples.len(),
             "flips": flips,
         }));
     }
     say::line(plan.to_string().trim_end());
-    for line in effect_lines(&recorded, &flips) {
-        say::line(line);
+    say::line("");
+    if nodes.is_empty() {
+        say::line(
+            "no node's folder is here, so no recorded request was judged again (`--node DIR`)",
+        );
+        return Ok(());
     }
+    flip_lines(&flips).into_iter().for_each(say::line);
+    say::line(recorded.line(flips.len()));
     Ok(())
-}
-
-fn effect_lines(recorded: &Recorded, flips: &[Flip]) -> Vec<String> {
-    let Some(node) = &recorded.node else {
-        return vec![
-            "\nno node's folder is here, so no recorded request was judged again (`--node DIR`)"
-                .to_owned(),
-        ];
-    };
-    let mut lines = vec![format!(
-        "\nof {} requests that {node} has recorded, {} would be decided otherwise",
-        recorded.requests.len(),
-        flips.len()
-    )];
-    lines.extend(flips.iter().map(|flip| {
-        format!(
-            "  {} → {}: {} (`{}`, {})",
-            flip.before.name(),
-            flip.after.name(),
-            flip.summary,
-            flip.principal,
-            date(flip.at)
-        )
-    }));
-    lines
 }
 
 async fn propose(args: CharterProposeArgs) -> Result<(), Failure> {
@@ -150,9 +134,8 @@ async fn propose(args: CharterProposeArgs) -> Result<(), Failure> {
             .because(fault)
             .next("nothing was handed in; change it and propose it again")
     })?;
-    let hash = certificate.unverified().hash();
-    let report = session.gateway().submit_charter(&certificate).await?;
-    super::proposals::handed_in(&session, hash, report, args.json).await
+    let report = session.submit_charter(&certificate).await?;
+    super::proposals::handed_in(&session, report, args.json).await
 }
 
 async fn grants(args: ReadArgs) -> Result<(), Failure> {
@@ -206,6 +189,7 @@ pub async fn bring(
             "hash": report.hash,
             "accepted": report.accepted,
             "pending": report.pending,
+            "unmet": report.unmet,
             "refused": report.refused,
             "missing": report.missing,
         }))?;
@@ -245,16 +229,17 @@ async fn submit(
     };
     verify_successor(session.constitution(), &certificate, clock::now())
         .map_err(|e| unfit(e.to_string()))?;
-    session.awaits(&certificate).map_err(|e| unfit(e.to_string()))?;
-    let mut report = session.gateway().submit_charter(&certificate).await?;
+    session
+        .awaits(&certificate)
+        .map_err(|e| unfit(e.to_string()))?;
+    let mut report = session.submit_charter(&certificate).await?;
     let mut patience = Patience::of(wait);
     while report.accepted.is_empty() && !report.pending.is_empty() && patience.pause().await {
         // Handing it in again asks how it stands, and changes nothing.
-        report = session.gateway().submit_charter(&certificate).await?;
+        report = session.submit_charter(&certificate).await?;
     }
-    report.hash = Some(certificate.unverified().hash());
     if !report.pending.is_empty()
-        && let Ok(proposal) = session.proposal(certificate.unverified().hash()).await
+        && let Ok(proposal) = session.proposal(report.hash).await
     {
         report.unmet = proposal.unmet().into_iter().map(str::to_owned).collect();
     }

@@ -146,7 +146,15 @@ mod tests {
         assert_eq!(decimal("x", "3000", 6).unwrap(), 3_000_000_000);
         assert_eq!(decimal("x", "0.000001", 6).unwrap(), 1);
         assert_eq!(decimal("x", "1.15", 4).unwrap(), 11_500);
-        for wrong in ["", ".5", "-1", "1.0000001", "1e3", "1.2.3", "99999999999999999999"] {
+        for wrong in [
+            "",
+            ".5",
+            "-1",
+            "1.0000001",
+            "1e3",
+            "1.2.3",
+            "99999999999999999999",
+        ] {
             assert!(decimal("x", wrong, 6).is_err(), "{wrong}");
         }
     }

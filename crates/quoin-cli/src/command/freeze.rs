@@ -93,7 +93,9 @@ fn counterparty(text: &str, constitution: &Constitution) -> Result<Address, Fail
     }
     text.parse().map_err(|e| {
         Failure::new(format!("`{text}` is no counterparty"))
-            .because(format!("the address book has no such name, and as an address: {e}"))
+            .because(format!(
+                "the address book has no such name, and as an address: {e}"
+            ))
             .next("`quoin book list` shows the names")
     })
 }
@@ -106,7 +108,9 @@ fn scope_words(args: &FreezeArgs) -> String {
         ("the counterparty", args.counterparty.clone()),
         ("the chain", args.chain.as_ref().map(ToString::to_string)),
     ];
-    let named = named.into_iter().find_map(|(kind, name)| Some((kind, name?)));
+    let named = named
+        .into_iter()
+        .find_map(|(kind, name)| Some((kind, name?)));
     named.map_or_else(
         || "everything".to_owned(),
         |(kind, name)| format!("{kind} `{name}`"),
@@ -127,13 +131,17 @@ pub async fn list(args: ReadArgs) -> Result<(), Failure> {
         say::line("nothing is frozen");
     }
     for principal in &known.suspended {
-        say::line(format!("suspended  {principal}: freezes of it count no longer"));
+        say::line(format!(
+            "suspended  {principal}: freezes of it count no longer"
+        ));
     }
     let mut digests: Vec<&str> = known.nodes.iter().map(|n| n.digest.as_str()).collect();
     digests.sort_unstable();
     digests.dedup();
     if digests.len() > 1 {
-        say::line("the nodes DIFFER: those that do sign only what is in the corridor until they agree");
+        say::line(
+            "the nodes DIFFER: those that do sign only what is in the corridor until they agree",
+        );
     }
     for (node, why) in &known.unreached {
         say::line(format!("node {node}     NOT REACHED: {why}"));

@@ -42,7 +42,10 @@ async fn allow(args: KeyAllowArgs) -> Result<(), Failure> {
     let mut session = Session::open(&args.data.folder()).await?;
     let current = session.constitution().charter();
     if session.constitution().key_grant(&args.name).is_some() {
-        return Err(Failure::new(format!("the key `{}` may spend already", args.name)));
+        return Err(Failure::new(format!(
+            "the key `{}` may spend already",
+            args.name
+        )));
     }
     let mut changed = current.clone();
     changed.keys.push(KeyGrant {

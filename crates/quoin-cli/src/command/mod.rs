@@ -15,7 +15,6 @@ pub mod key;
 pub mod notice;
 pub mod outstanding;
 pub mod proposals;
-pub mod recorded;
 pub mod sequence;
 pub mod serve;
 pub mod sign;

@@ -7,8 +7,8 @@ use crate::cli::NoticeArgs;
 use crate::client::{Session, Statement};
 use crate::failure::Failure;
 use crate::{clock, say};
-use quoin_core::cbor::Version;
 use quoin_core::Signed;
+use quoin_core::cbor::Version;
 use quoin_policy::{Receipt, Subject, Veto};
 use serde_json::json;
 

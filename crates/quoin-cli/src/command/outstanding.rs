@@ -114,9 +114,12 @@ async fn burn(args: OutstandingBurnArgs) -> Result<(), Failure> {
             .next("`quoin outstanding` lists what is out")
     };
     let known = out.signatures.remove(&id);
-    let signature = known.ok_or_else(|| cannot("no node says that it is out"))?.signature;
+    let signature = known
+        .ok_or_else(|| cannot("no node says that it is out"))?
+        .signature;
     let slot = signature.burnable();
-    let slot = slot.ok_or_else(|| cannot("it has no slot of its own that something else could use up"))?;
+    let slot =
+        slot.ok_or_else(|| cannot("it has no slot of its own that something else could use up"))?;
     let ChainId::Evm(chain) = slot.chain else {
         return Err(cannot("its chain is not an EVM chain"));
     };

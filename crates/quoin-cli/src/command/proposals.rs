@@ -113,10 +113,10 @@ fn seen(said: &NodeSaid) -> String {
 /// Says what the nodes make of a charter that was handed in as a proposal.
 pub async fn handed_in(
     session: &Session,
-    hash: CharterHash,
     report: CharterReport,
     as_json: bool,
 ) -> Result<(), Failure> {
+    let hash = report.hash;
     if report.accepted.is_empty() && report.pending.is_empty() {
         return Err(Failure::new("no node took the proposal").because(report.line()));
     }
@@ -125,6 +125,9 @@ pub async fn handed_in(
         Err(_) => Vec::new(),
     };
     let in_force = !report.accepted.is_empty();
+    if in_force {
+        shown_by_gateway(session, report.number).await?;
+    }
     if as_json {
         return say::json(&json!({
             "hash": hash,
@@ -148,6 +151,18 @@ pub async fn handed_in(
         ));
     }
     Ok(())
+}
+
+/// Waits until the gateway has heard from the nodes what is in force, perhaps after they have
+/// answered: whoever asks next is to find it.
+async fn shown_by_gateway(session: &Session, number: u64) -> Result<(), Failure> {
+    let mut patience = Patience::of(ENACT_LIMIT);
+    loop {
+        let shown = session.gateway().charter().await?;
+        if shown.unverified().number.0 >= number || !patience.pause().await {
+            return Ok(());
+        }
+    }
 }
 
 /// What a person can add to a proposed charter.
@@ -175,7 +190,10 @@ pub async fn approve(
     let vetoed: Vec<&str> = proposal.vetoed_by().into_iter().collect();
     if !vetoed.is_empty() {
         return Err(Failure::refused(format!("charter `{hash}` has ended"))
-            .because(format!("vetoed by {}, which is for ever", vetoed.join(", ")))
+            .because(format!(
+                "vetoed by {}, which is for ever",
+                vetoed.join(", ")
+            ))
             .next("propose another one"));
     }
     let awaited = session.awaits(&proposal.certificate).map_err(|fault| {
@@ -188,14 +206,17 @@ pub async fn approve(
         Part::Signature => "Sign",
         Part::Approval => "Approve",
     };
-    let question = format!("{doing} charter {} as `{}`?", charter.number.0, args.principal);
+    let question = format!(
+        "{doing} charter {} as `{}`?",
+        charter.number.0, args.principal
+    );
     say::confirmed(&question, args.yes)?;
     match part {
         Part::Signature => {
             let mut certificate = proposal.certificate.clone();
             certificate.endorse(identity);
-            let report = session.gateway().submit_charter(&certificate).await?;
-            handed_in(session, hash, report, args.json).await
+            let report = session.submit_charter(&certificate).await?;
+            handed_in(session, report, args.json).await
         }
         Part::Approval => {
             let approval = Approval {
@@ -239,7 +260,11 @@ fn part(
     if signs && pending.unmet.iter().any(is_signature) {
         return Ok((Part::Signature, pending));
     }
-    if pending.unmet.iter().any(|unmet| is_approval(unmet, principal)) {
+    if pending
+        .unmet
+        .iter()
+        .any(|unmet| is_approval(unmet, principal))
+    {
         return Ok((Part::Approval, pending));
     }
     let unmet: Vec<String> = pending.unmet.iter().map(ToString::to_string).collect();

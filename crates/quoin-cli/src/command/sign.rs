@@ -12,7 +12,7 @@ use crate::{folder, say};
 use quoin_api::sequences::{SettleBody, SettlementBody};
 use quoin_chain::{Eip1559Fields, encode_eip1559, evm_signature_bytes};
 use quoin_core::stamp::Account;
-use quoin_core::{Address, Amount, ChainId, Payload, RequestId};
+use quoin_core::{Address, Amount, ChainId, DerivationPath, Payload, RequestId};
 use quoin_policy::summary;
 use quoin_protocol::combine;
 use serde_json::json;
@@ -60,11 +60,19 @@ pub async fn run(args: SignArgs) -> Result<(), Failure> {
         }
     };
     check(&key, &request, &signed)?;
-    let mined = match (&signed.raw, args.broadcast) {
-        (Some(raw), true) => Some(broadcast(&session, raw).await?),
+    let sent = match (&signed.raw, args.broadcast) {
+        (Some(raw), true) => Some(broadcast(&session, raw).await),
         _ => None,
     };
-    show(&args, &key, &request, &signed, mined)
+    let (mined, failed) = match sent.transpose() {
+        Ok(mined) => (mined, None),
+        Err(failure) => (None, Some(failure)),
+    };
+    // Also when the chain node does not take it: the signature is out, and its nonce is used.
+    show(&args, &key, &request, &signed, mined)?;
+    failed.map_or(Ok(()), |failure| {
+        Err(failure.next("it is signed: mend that, and hand the chain node what `raw` says"))
+    })
 }
 
 /// The account that signs, and its path where it is derived.
@@ -197,7 +205,7 @@ async fn payload(
                 .because("transfers are of EVM chains: `0x` and 40 hex digits")
         })?;
         let chain = chain_node(session)?;
-        let account = key.account_at(ChainId::Evm(chain_id), &args.path)?;
+        let (account, _) = evm_account(key, chain_id, &args.path)?;
         let transfer = Transfer {
             to,
             amount,
@@ -216,9 +224,7 @@ async fn payload(
         return Ok((payload, lease));
     }
     if let Some(nonce) = args.cancel {
-        let account = key.account_at(ChainId::Evm(chain_id), &args.path)?;
-        let own = account.address.to_evm();
-        let own = own.ok_or_else(|| Failure::new("the account is not of an EVM chain"))?;
+        let (account, own) = evm_account(key, chain_id, &args.path)?;
         let chain = chain_node(session)?;
         let next = chain.next_transaction(account.address.as_str()).await?;
         let next = NextTransaction { nonce, ..next };
@@ -226,6 +232,26 @@ async fn payload(
         return Ok((payload, None));
     }
     Ok((other_payload(args)?, None))
+}
+
+/// The account of a key on an EVM chain, and its address there.
+pub fn evm_account(
+    key: &VerifiedKey,
+    chain_id: u64,
+    path: &DerivationPath,
+) -> Result<(Account, [u8; 20]), Failure> {
+    let account = key.account_at(ChainId::Evm(chain_id), path)?;
+    let own = account.address.to_evm().ok_or_else(|| {
+        let (name, scheme) = (&key.public().name, scheme_name(key.public().scheme));
+        Failure::new(format!(
+            "the key `{name}` has no account on EVM chain {chain_id}"
+        ))
+        .because(format!(
+            "it is of the scheme `{scheme}`, and those accounts are of `ecdsa`"
+        ))
+        .next("name another key; `quoin key list` shows them")
+    })?;
+    Ok((account, own))
 }
 
 /// A payload that is complete as it is given.
@@ -288,6 +314,7 @@ fn show(
         .as_ref()
         .map(|raw| format!("0x{}", hex::encode(raw)));
     let (sent, receipt) = mined.map_or((None, None), |(hash, receipt)| (Some(hash), receipt));
+    let was_sent = sent.is_some();
     let hash = sent.or_else(|| signed.hash.map(|h| format!("0x{}", hex::encode(h))));
     let signature = match (signed.recovery_id, &request.payload) {
         (Some(parity), Payload::EvmTypedData(_) | Payload::EvmMessage(_)) => wallet(signed, parity),
@@ -320,7 +347,7 @@ fn show(
             say::line(format!("mined      block {}", receipt.block))
         }
         Some(receipt) => say::line(format!("REVERTED   block {}", receipt.block)),
-        None if args.broadcast => say::line("sent       not mined yet"),
+        None if was_sent => say::line("sent       not mined yet"),
         None => {}
     }
     Ok(())

@@ -17,11 +17,7 @@ pub async fn run(args: UnfreezeArgs) -> Result<(), Failure> {
     let identity = session.folder().principal(&args.principal)?;
     let wish = wish(&args);
     let asker = asker(&args.principal, &identity, args.request_id);
-    let request = session.stamp(
-        &asker,
-        &of_the_cluster()?,
-        Payload::Unfreeze(wish.clone()),
-    )?;
+    let request = session.stamp(&asker, &of_the_cluster()?, Payload::Unfreeze(wish.clone()))?;
     let id = request.request_id();
     say::progress(format!("asking the nodes to lift {} …", what(&wish)));
     match session.ask(&request).await? {
@@ -29,7 +25,10 @@ pub async fn run(args: UnfreezeArgs) -> Result<(), Failure> {
             "request_id": id, "lifted": false, "unmet": pending.unmet,
         })),
         Answer::Pending(pending) => {
-            say::line(format!("not lifted yet; missing: {}", pending.unmet.join(", ")));
+            say::line(format!(
+                "not lifted yet; missing: {}",
+                pending.unmet.join(", ")
+            ));
             say::line(format!(
                 "request    {id}   (approve it: quoin approve {id} --as PRINCIPAL)"
             ));
@@ -52,9 +51,8 @@ pub fn shown(
     as_json: bool,
 ) -> Result<(), Failure> {
     let said = changed.statements.iter();
-    let said = said.map(|(_, bytes)| {
-        NodeLifted::of_request(bytes, id, wish, session.constitution())
-    });
+    let said =
+        said.map(|(_, bytes)| NodeLifted::of_request(bytes, id, wish, session.constitution()));
     let said: Vec<NodeLifted> = said.collect::<Result<_, _>>()?;
     let nodes: Vec<_> = said.iter().map(|s| s.node).collect();
     if as_json {
@@ -92,7 +90,8 @@ fn what(wish: &Unfreeze) -> String {
     let lifts: Vec<String> = wish.lifts.iter().map(|id| format!("`{id}`")).collect();
     let suspends: Vec<String> = wish.suspends.iter().map(|id| format!("`{id}`")).collect();
     let lifts = (!lifts.is_empty()).then(|| format!("the freezes {}", lifts.join(", ")));
-    let suspends = (!suspends.is_empty()).then(|| format!("every freeze of {}", suspends.join(", ")));
+    let suspends =
+        (!suspends.is_empty()).then(|| format!("every freeze of {}", suspends.join(", ")));
     let both: Vec<String> = lifts.into_iter().chain(suspends).collect();
     both.join(" and ")
 }

@@ -199,7 +199,8 @@ pub fn write_addresses(
 
 fn texts(addresses: &BTreeMap<NodeIndex, SocketAddr>) -> BTreeMap<NodeIndex, String> {
     let all = addresses.iter();
-    all.map(|(node, address)| (*node, address.to_string())).collect()
+    all.map(|(node, address)| (*node, address.to_string()))
+        .collect()
 }
 
 async fn start_chain(folder: &Folder, wish: &Wish) -> Result<Option<Anvil>, Failure> {

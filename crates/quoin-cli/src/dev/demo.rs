@@ -33,7 +33,7 @@ pub(super) const RECIPIENT: [u8; 20] = {
     address
 };
 /// What the account gets from the local chain: 10 ETH.
-const FUNDS_WEI: u128 = 10_000_000_000_000_000_000;
+pub(super) const FUNDS_WEI: u128 = 10_000_000_000_000_000_000;
 /// What is sent: 0.25 ETH.
 const AMOUNT_WEI: u64 = 250_000_000_000_000_000;
 /// The fee of a transaction that no chain prices: 2 gwei for each unit of gas.

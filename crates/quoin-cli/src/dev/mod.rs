@@ -7,6 +7,7 @@ pub mod demo;
 pub mod grow;
 pub mod supervisor;
 
+use crate::chain::ChainNode;
 use crate::cli::DevArgs;
 use crate::client::keys::{KeyView, VerifiedKey};
 use crate::client::{Asker, Session};
@@ -15,7 +16,7 @@ use crate::failure::Failure;
 use crate::folder::{self, Folder};
 use crate::say;
 use cluster::{Cluster, Wish};
-use quoin_core::{CustodyMethod, Purpose, Scheme};
+use quoin_core::{ChainId, CustodyMethod, Purpose, Scheme};
 use quoin_policy::cluster_words;
 use serde::Serialize;
 use serde_json::json;
@@ -85,6 +86,9 @@ impl Stop {
 async fn serve(cluster: &mut Cluster, args: &DevArgs) -> Result<(), Failure> {
     let session = cluster.ready().await?;
     let keys = ensure_keys(&session).await?;
+    if let Some(url) = cluster.anvil_url() {
+        fund(&ChainNode::new(url)?, &keys).await?;
+    }
     let banner = Banner::of(cluster, &session, &keys)?;
     if args.json {
         say::json(&banner)?;
@@ -92,6 +96,19 @@ async fn serve(cluster: &mut Cluster, args: &DevArgs) -> Result<(), Failure> {
         banner.print();
     }
     cluster.watch().await
+}
+
+/// Gives the accounts what they can send, on a chain that was started here.
+async fn fund(chain: &ChainNode, keys: &[VerifiedKey]) -> Result<(), Failure> {
+    for key in keys.iter().filter(|k| k.public().scheme == Scheme::Ecdsa) {
+        let address = key.account(ChainId::Evm(anvil::ANVIL_CHAIN_ID))?.address;
+        if chain.balance(address.as_str()).await?.is_zero() {
+            chain.set_balance(address.as_str(), demo::FUNDS_WEI).await?;
+            let name = &key.public().name;
+            say::progress(format!("the local chain gives `{name}` 10 ETH to spend"));
+        }
+    }
+    Ok(())
 }
 
 /// Makes the keys of a dev cluster that are not there yet.
@@ -247,7 +264,13 @@ impl Banner {
         );
         say::line(format!("  quoin charter show --data {data}"));
         say::line(format!(
+            "  quoin charter plan --data {data} --add-rule rule.cedar"
+        ));
+        say::line(format!(
             "  quoin charter apply --data {data} --add-rule rule.cedar --as alice,bob"
+        ));
+        say::line(format!(
+            "  quoin freeze --data {data} --all --reason drill --as wendy   (and `quoin unfreeze`)"
         ));
         say::line(format!(
             "  kill -9 {kill}   (a real node process; signing goes on)"

@@ -14,8 +14,14 @@ use quoin_core::{NodeIndex, Signed, TimeMs, cbor};
 use quoin_policy::{Explanation, summary};
 use serde::Serialize;
 
-/// For how long the question's stamp has lapsed: longer than clocks of good nodes differ.
-const LAPSED_MS: u64 = 5_000;
+/// For how long the question's stamp has lapsed: half of the ten minutes for which nodes answer. Were
+/// it less, a node whose clock is behind by as much would take the question for a request.
+const LAPSED_MS: u64 = 5 * 60 * 1000;
+
+/// When the stamp of a question that is asked now has lapsed.
+const fn lapsed(now: TimeMs) -> TimeMs {
+    TimeMs(now.0.saturating_sub(LAPSED_MS))
+}
 
 /// What a node said.
 #[derive(Debug, Serialize)]
@@ -43,8 +49,7 @@ pub async fn run(args: PolicyDryRunArgs) -> Result<(), Failure> {
     let identity = session.folder().principal(&args.wish.principal)?;
     let asked = Asked::of(&session, &args.wish).await?;
     let words = summary(session.constitution(), asked.decoded()?.intent());
-    let lapsed = TimeMs(clock::now().0.saturating_sub(LAPSED_MS));
-    let mut stamp = asked.stamp(session.constitution(), lapsed)?;
+    let mut stamp = asked.stamp(session.constitution(), lapsed(clock::now()))?;
     stamp.credential = identity.id();
     let body = ExplainBody {
         stamp: hex::encode(Signed::sign(stamp, &identity).to_bytes()),
@@ -71,7 +76,9 @@ pub async fn run(args: PolicyDryRunArgs) -> Result<(), Failure> {
 }
 
 fn said(body: NodeExplanationBody) -> Said {
-    let refused = body.refused.map(|r| format!("`{}`: {}", r.field, r.message));
+    let refused = body
+        .refused
+        .map(|r| format!("`{}`: {}", r.field, r.message));
     let read = body.explanation.map(serde_json::from_value).transpose();
     let (explanation, refused) = match read {
         Ok(explanation) => (explanation, refused),
@@ -122,10 +129,7 @@ impl Report {
         let mut lines = vec![format!("request    {}", self.request)];
         let groups = groups(&self.nodes);
         if groups.len() > 1 {
-            lines.push(format!(
-                "the nodes differ: {} answers",
-                groups.len()
-            ));
+            lines.push(format!("the nodes differ: {} answers", groups.len()));
         }
         for (members, first) in groups {
             lines.push(format!("nodes      {}", listed(&members)));
@@ -177,6 +181,16 @@ mod tests {
             }),
             refused: None,
         }
+    }
+
+    #[test]
+    fn a_question_is_no_request_for_a_clock_that_is_minutes_behind() {
+        let now = TimeMs(1_700_000_000_000);
+        for behind_s in [0, 5, 60, 299] {
+            assert!(lapsed(now).plus(behind_s * 1000) < now);
+        }
+        // A node answers questions that have lapsed at most ten minutes ago; its clock may be ahead.
+        assert!(lapsed(now).plus(10 * 60_000) >= now.plus(4 * 60_000));
     }
 
     #[test]

@@ -3,8 +3,9 @@
 //! Whoever holds the folder holds the charter, so nothing is withheld. What only the nodes know
 //! (freezes, what feeds say, what is spent) is not known here: `quoin policy dry-run` asks them.
 
-use super::cases::{Bench, Case, read_cases};
+use super::cases::{Case, read_cases};
 use super::test::reason_name;
+use super::trial::Trial;
 use crate::chain::ChainNode;
 use crate::cli::{PolicyExplainArgs, PolicyWishArgs};
 use crate::client::keys::VerifiedKey;
@@ -50,10 +51,14 @@ pub async fn run(args: PolicyExplainArgs) -> Result<(), Failure> {
             say::line("");
         }
         say::line(format!("request    {}", explained.request));
-        lines(&explained.explanation).into_iter().for_each(say::line);
+        lines(&explained.explanation)
+            .into_iter()
+            .for_each(say::line);
     }
     if args.case.is_none() {
-        say::line("assumed    nothing is frozen, spent or said by feeds: `quoin policy dry-run` asks");
+        say::line(
+            "assumed    nothing is frozen, spent or said by feeds: `quoin policy dry-run` asks",
+        );
     }
     Ok(())
 }
@@ -63,17 +68,17 @@ fn of_cases(args: &PolicyExplainArgs, file: &Path) -> Result<Vec<Explained>, Fai
         Some(file) => read_json(file)?,
         None => args.data.folder().constitution()?.charter().clone(),
     };
-    let bench = Bench::of(&charter)?;
+    let trial = Trial::of(&charter)?;
     let name = file.display().to_string();
     let all = read_cases(&name, &read(file)?)?;
     let meant = |case: &&Case| args.name.as_ref().is_none_or(|n| *n == case.name);
     let explained = all.iter().filter(meant).map(|case| {
-        let prepared = bench.prepare(case)?;
-        let approvals = bench.approvals(&prepared)?;
+        let prepared = trial.prepare(case)?;
+        let approvals = trial.approvals(&prepared)?;
         let request = prepared.request(&approvals)?;
         Ok(Explained {
             request: case.name.clone(),
-            explanation: explained(bench.constitution(), &request)?,
+            explanation: explained(trial.constitution(), &request)?,
         })
     });
     let explained: Vec<Explained> = explained.collect::<Result<_, Failure>>()?;
@@ -86,20 +91,22 @@ fn of_cases(args: &PolicyExplainArgs, file: &Path) -> Result<Vec<Explained>, Fai
 async fn of_wish(args: &PolicyExplainArgs) -> Result<Explained, Failure> {
     let session = Session::open_if_asked(&args.data.folder()).await?;
     let asked = Asked::of(&session, &args.wish).await?;
-    let constitution = match &args.charter {
-        Some(file) => super::replay::next(session.constitution(), read_json(file)?)?,
-        None => session.constitution().charter().clone(),
+    let other = match &args.charter {
+        Some(file) => {
+            let next = super::replay::next(session.constitution(), read_json(file)?)?;
+            let checked = next.check();
+            Some(checked.map_err(Failure::from_error("the charter does not hold together"))?)
+        }
+        None => None,
     };
-    // The charter's own checks again, because a constitution is not copied.
-    let constitution = constitution
-        .check()
-        .map_err(Failure::from_error("the charter does not hold together"))?;
-    let stamp = asked.stamp(&constitution, clock::now().plus(STAMP_LIFE_MS))?;
+    // The one that was verified knows how old the entries of its address book are.
+    let constitution = other.as_ref().unwrap_or(session.constitution());
+    let stamp = asked.stamp(constitution, clock::now().plus(STAMP_LIFE_MS))?;
     let calm = Calm::default();
     let now = clock::now();
     let key = asked.key_facts();
     let decoded = asked.decoded()?;
-    let words = summary(&constitution, decoded.intent());
+    let words = summary(constitution, decoded.intent());
     let request = Request {
         decoded,
         stamp: &stamp,
@@ -111,7 +118,7 @@ async fn of_wish(args: &PolicyExplainArgs) -> Result<Explained, Failure> {
     };
     Ok(Explained {
         request: format!("`{}` asks for a {words}", stamp.principal),
-        explanation: explained(&constitution, &request)?,
+        explanation: explained(constitution, &request)?,
     })
 }
 
@@ -170,11 +177,7 @@ impl Asked {
     }
 
     /// The stamp, with the principal's first credential.
-    pub fn stamp(
-        &self,
-        constitution: &Constitution,
-        not_after: TimeMs,
-    ) -> Result<Stamp, Failure> {
+    pub fn stamp(&self, constitution: &Constitution, not_after: TimeMs) -> Result<Stamp, Failure> {
         let known = constitution.principal(&self.principal);
         let credential = known.and_then(|p| p.credentials.first());
         let credential = credential.ok_or_else(|| {
@@ -278,7 +281,11 @@ pub fn lines(said: &Explanation) -> Vec<String> {
     if said.outcome == Outcome::Denied {
         lines.push(format!("why        {}", said.message));
     }
-    lines.extend(said.unmet.iter().map(|u| format!("missing    {}", unmet(u))));
+    lines.extend(
+        said.unmet
+            .iter()
+            .map(|u| format!("missing    {}", unmet(u))),
+    );
     lines.extend(said.permits.iter().flat_map(|r| rule("permit", r)));
     lines.extend(said.forbids.iter().flat_map(|r| rule("forbid", r)));
     if said.left_out > 0 {
@@ -318,7 +325,11 @@ pub fn unmet(unmet: &Unmet) -> String {
 }
 
 fn rule(kind: &str, rule: &ExplainedRule) -> Vec<String> {
-    let matches = if rule.matches { "matches" } else { "does not match" };
+    let matches = if rule.matches {
+        "matches"
+    } else {
+        "does not match"
+    };
     let but = rule.but.as_ref();
     let but = but.map(|but| format!(", but {but}")).unwrap_or_default();
     let mut lines = vec![format!("{kind:<11}`{}` {matches}{but}", rule.rule)];
@@ -330,7 +341,11 @@ fn rule(kind: &str, rule: &ExplainedRule) -> Vec<String> {
         ("demands", &rule.demands),
     ];
     for (what, texts) in parts {
-        lines.extend(texts.iter().map(|text| format!("             {what:<8} {text}")));
+        lines.extend(
+            texts
+                .iter()
+                .map(|text| format!("             {what:<8} {text}")),
+        );
     }
     lines
 }

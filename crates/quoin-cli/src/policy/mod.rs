@@ -7,6 +7,7 @@ mod payloads;
 pub mod prove;
 pub mod replay;
 mod test;
+mod trial;
 
 use crate::cli::PolicyCommand;
 use crate::failure::Failure;

@@ -114,14 +114,15 @@ impl Maker<'_> {
             PayloadForm::Text(text) => Payload::Text(text.clone()),
             PayloadForm::CreateKey(create) => Payload::CreateKey(create.clone()),
             PayloadForm::ChangeKey(change) => Payload::ChangeKey(ChangeKey {
-                key: self.key.ok_or_else(|| self.place.fault("key", "it is missing"))?,
+                key: self
+                    .key
+                    .ok_or_else(|| self.place.fault("key", "it is missing"))?,
                 change: change.clone(),
             }),
             PayloadForm::ChangeNode(change) => Payload::ChangeNode(*change),
             PayloadForm::Unfreeze(unfreeze) => Payload::Unfreeze(unfreeze.clone()),
-            PayloadForm::Cbor(text) => {
-                cbor::decode(&self.bytes(text)?, PAYLOAD_BYTES_MAX + 64).map_err(|e| self.fault(e))?
-            }
+            PayloadForm::Cbor(text) => cbor::decode(&self.bytes(text)?, PAYLOAD_BYTES_MAX + 64)
+                .map_err(|e| self.fault(e))?,
         };
         let (chain, address) = self.account(&payload)?;
         Ok((payload, chain, address))
@@ -146,9 +147,7 @@ impl Maker<'_> {
             Payload::CreateKey(_) | Payload::ChangeNode(_) | Payload::Unfreeze(_) => {
                 (ChainId::Quoin, self.address(CLUSTER_ACCOUNT)?)
             }
-            Payload::ChangeKey(change) => {
-                (ChainId::Quoin, self.address(&change.key.to_string())?)
-            }
+            Payload::ChangeKey(change) => (ChainId::Quoin, self.address(&change.key.to_string())?),
             Payload::Text(_) => (ChainId::Quoin, own()?),
             Payload::EvmTransaction(_) | Payload::EvmTypedData(_) | Payload::EvmMessage(_) => {
                 (self.chain()?, own()?)
@@ -160,11 +159,15 @@ impl Maker<'_> {
     fn chain(&self) -> Result<ChainId, Failure> {
         let first = self.charter.assets.first().map(|a| &a.asset.chain);
         let chain = self.chain.or(first).cloned();
-        chain.ok_or_else(|| self.place.fault("chain", "it is missing, and the charter has no asset"))
+        chain.ok_or_else(|| {
+            self.place
+                .fault("chain", "it is missing, and the charter has no asset")
+        })
     }
 
     fn address(&self, text: &str) -> Result<Address, Failure> {
-        text.parse().map_err(|e| self.fault(format!("`{text}`: {e}")))
+        text.parse()
+            .map_err(|e| self.fault(format!("`{text}`: {e}")))
     }
 
     fn evm(&self, address: &Address) -> Result<[u8; 20], Failure> {
@@ -196,7 +199,12 @@ impl Maker<'_> {
             let amount = text
                 .parse()
                 .map_err(|e| self.fault(format!("`amount`: `{text}`: {e}")))?;
-            let coin = || Ok(AssetId { chain: self.chain()?, token: None });
+            let coin = || {
+                Ok(AssetId {
+                    chain: self.chain()?,
+                    token: None,
+                })
+            };
             return Ok((asset.cloned().map_or_else(coin, Ok)?, amount));
         };
         let fits = |a: &&quoin_policy::Asset| {

@@ -9,6 +9,8 @@ mod encode;
 mod engine;
 #[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod model;
 mod plain;
 mod rewrite;
 mod side;

@@ -18,7 +18,7 @@ use quoin_core::{
 };
 use quoin_node::core::{Record, key_addresses};
 use quoin_policy::{
-    Approval, Charter, Constitution, Decided, FactView, Flip, KeyFacts, RecordedRequest, effect,
+    Approval, Charter, Constitution, Decided, Flip, KeyFacts, RecordedRequest, effect,
 };
 use quoin_protocol::combine::KeyPublic;
 use serde::Serialize;
@@ -55,9 +55,9 @@ pub fn run(args: &PolicyReplayArgs) -> Result<(), Failure> {
     let folder = args.data.folder();
     let old = folder.constitution()?;
     let new = next(&old, read_json(&args.new)?)?;
-    let new = new
-        .check()
-        .map_err(Failure::from_error("the new charter does not hold together"))?;
+    let new = new.check().map_err(Failure::from_error(
+        "the new charter does not hold together",
+    ))?;
     let nodes = match args.nodes.is_empty() {
         true => node_folders(&folder)?,
         false => args.nodes.clone(),
@@ -176,9 +176,9 @@ pub fn flip_lines(flips: &[Flip]) -> Vec<String> {
         } = flip;
         [
             format!("{}  {principal}: {summary}", date(*at)),
-            format!("  request  {request_id}"),
-            format!("  now      {}", decided(before)),
-            format!("  then     {}", decided(after)),
+            format!("  request   {request_id}"),
+            format!("  in force  {}", decided(before)),
+            format!("  new       {}", decided(after)),
         ]
     });
     lines.collect()
@@ -293,12 +293,7 @@ impl Reading {
         }
     }
 
-    fn keep(
-        &mut self,
-        at: TimeMs,
-        said: &Said<'_>,
-        kind: fn(Box<RecordedRequest>) -> Sample,
-    ) {
+    fn keep(&mut self, at: TimeMs, said: &Said<'_>, kind: fn(Box<RecordedRequest>) -> Sample) {
         // What the node wrote itself reads back; a record of another version would have ended the
         // reading of the journal.
         let Ok(stamp) = Signed::<Stamp>::from_bytes(said.stamp) else {
@@ -325,8 +320,10 @@ impl Reading {
             key,
             first_seen: self.first_seen.get(&id).copied().unwrap_or(at),
             at,
-            approved_by: approvals.map(|a| a.unverified().principal.clone()).collect(),
-            facts: facts.unwrap_or_else(FactView::default),
+            approved_by: approvals
+                .map(|a| a.unverified().principal.clone())
+                .collect(),
+            facts: facts.unwrap_or_default(),
             stamp,
         };
         self.samples.insert(id, kind(Box::new(sample)));
@@ -347,5 +344,156 @@ fn key_facts(public: &KeyPublic, stamp: &Stamp) -> KeyFacts {
         },
         // Policies do not read it.
         state: KeyState::Active,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quoin_api::frame::Opaque;
+    use quoin_core::cbor::Version;
+    use quoin_core::stamp::Account;
+    use quoin_core::{
+        Address, ChainId, CharterHash, ClusterId, CustodyMethod, DerivationPath, IntentHash,
+        Purpose, SecretBytes, SigningIdentity,
+    };
+    use quoin_node::core::{Decision, Denied, FirstSeen};
+    use quoin_policy::{FactView, PriceView};
+
+    const AT: TimeMs = TimeMs(2_000);
+
+    fn identity() -> SigningIdentity {
+        SigningIdentity::from_seed(&SecretBytes::take(&mut [7; 32]))
+    }
+
+    fn stamp(request: u8, key: Option<KeyId>, payload: &Payload) -> Stamp {
+        Stamp {
+            version: Version,
+            cluster: ClusterId([1; 32]),
+            charter_number_floor: CharterNumber(0),
+            charter_hash_floor: CharterHash([2; 32]),
+            principal: "bot".parse().unwrap(),
+            credential: identity().id(),
+            custody: CustodyMethod::Mpc,
+            key,
+            account: Account {
+                chain: ChainId::Quoin,
+                address: Address::evm([3; 20]),
+                path: DerivationPath::ROOT,
+            },
+            purpose: Purpose::Trading,
+            payload_hash: payload.hash(),
+            request_id: RequestId([request; 16]),
+            not_after: TimeMs(9_000),
+        }
+    }
+
+    fn approval() -> Opaque {
+        let approval = Approval {
+            version: Version,
+            cluster: ClusterId([1; 32]),
+            intent_hash: IntentHash([4; 32]),
+            principal: "ann".parse().unwrap(),
+            request_id: RequestId([1; 16]),
+            not_after: TimeMs(9_000),
+        };
+        Opaque(Signed::sign(approval, &identity()).to_bytes())
+    }
+
+    fn decision(stamp: Stamp, payload: Vec<u8>, facts: Option<Opaque>) -> Record {
+        Record::Decision(Box::new(Decision {
+            request_id: stamp.request_id,
+            stamp: Opaque(Signed::sign(stamp, &identity()).to_bytes()),
+            payload: Opaque(payload),
+            approvals: vec![approval()],
+            charter: CharterHash([2; 32]),
+            rules: Vec::new(),
+            reservation: Opaque(Vec::new()),
+            presignature: None,
+            set: None,
+            binding: None,
+            facts,
+            closes: None,
+        }))
+    }
+
+    fn denied(stamp: Stamp, payload: Vec<u8>) -> Record {
+        Record::Denied(Denied {
+            denial: Opaque(Vec::new()),
+            stamp: Opaque(Signed::sign(stamp, &identity()).to_bytes()),
+            payload: Opaque(payload),
+        })
+    }
+
+    fn read(records: &[Record], since: Option<TimeMs>) -> BTreeMap<RequestId, Sample> {
+        let mut reading = Reading::default();
+        records.iter().for_each(|r| reading.take(AT, r, since));
+        reading.samples
+    }
+
+    #[test]
+    fn a_decision_is_judged_again_with_what_was_known_then() {
+        let payload = Payload::Text("hello".to_owned());
+        let view = FactView {
+            price: Some(PriceView {
+                usd_micro: 5,
+                age_ms: 6,
+                sources: 2,
+            }),
+            ..FactView::default()
+        };
+        let seen = Record::FirstSeen(FirstSeen {
+            request_id: RequestId([1; 16]),
+            binding: stamp(1, None, &payload).binding(),
+            at: TimeMs(500),
+            not_after: TimeMs(9_000),
+        });
+        let facts = Some(Opaque(serde_json::to_vec(&view).unwrap()));
+        let decided = decision(stamp(1, None, &payload), cbor::encode(&payload), facts);
+        let samples = read(&[seen, decided], None);
+        let Some(Sample::Permitted(sample)) = samples.get(&RequestId([1; 16])) else {
+            panic!("it was permitted");
+        };
+        assert_eq!((sample.first_seen, sample.at), (TimeMs(500), AT));
+        assert_eq!((&sample.payload, sample.facts), (&payload, view));
+        let approved: Vec<&str> = sample.approved_by.iter().map(|a| a.as_str()).collect();
+        assert_eq!(approved, ["ann"]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_counted_and_not_judged() {
+        let payload = Payload::Text("hello".to_owned());
+        // As a node covers a payload whose day's key is gone.
+        let covered = [&[0x00u8][..], &[9; 60]].concat();
+        let erased = decision(stamp(1, None, &payload), covered.clone(), None);
+        let refused = denied(stamp(2, None, &payload), covered);
+        let strange = stamp(3, Some(KeyId([5; 16])), &payload);
+        let keyless = denied(strange, cbor::encode(&payload));
+        let samples = read(&[erased, refused, keyless], None);
+        let ranks: Vec<u8> = samples.values().map(Sample::rank).collect();
+        assert_eq!(ranks, [0, 0, 1]);
+        // Another node's journal that can still be read says more.
+        let known = read(
+            &[denied(stamp(1, None, &payload), cbor::encode(&payload))],
+            None,
+        );
+        assert!(known.values().all(|s| s.rank() > Sample::Erased.rank()));
+        let line = Recorded {
+            samples: Vec::new(),
+            erased: 2,
+            keyless: 1,
+            without_facts: 0,
+        };
+        let words = "0 of 0 recorded requests would be decided otherwise; 2 payloads erased by \
+                     retention; 1 request is of unknown keys";
+        assert_eq!(line.line(0), words);
+    }
+
+    #[test]
+    fn what_was_decided_before_is_left_out() {
+        let payload = Payload::Text("hello".to_owned());
+        let record = denied(stamp(1, None, &payload), cbor::encode(&payload));
+        assert_eq!(read(std::slice::from_ref(&record), Some(AT)).len(), 1);
+        assert_eq!(read(&[record], Some(AT.plus(1))).len(), 0);
     }
 }

@@ -1,6 +1,7 @@
 //! `quoin policy test`: whether a charter says of requests what somebody wrote down that it should.
 
-use super::cases::{Bench, Case, Decision, Expected, Found, read_cases};
+use super::cases::{Case, Decision, Expected, Found, read_cases};
+use super::trial::Trial;
 use crate::cli::PolicyTestArgs;
 use crate::failure::Failure;
 use crate::folder::{read, read_json};
@@ -35,12 +36,12 @@ pub fn run(args: &PolicyTestArgs) -> Result<(), Failure> {
         Some(file) => read_json(file)?,
         None => args.data.folder().constitution()?.charter().clone(),
     };
-    let bench = Bench::of(&charter)?;
+    let trial = Trial::of(&charter)?;
     let mut cases = Vec::new();
     for path in files(&args.cases)? {
         let name = path.display().to_string();
         let all = read_cases(&name, &read(&path)?)?;
-        cases.extend(run_all(&bench, &name, &all)?);
+        cases.extend(run_all(&trial, &name, &all)?);
     }
     let differ = cases.iter().filter(|c| !c.as_expected).count();
     let report = Report { cases, differ };
@@ -74,22 +75,27 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, Failure> {
         files.push(path.to_owned());
     }
     for file in &files {
-        let size = std::fs::metadata(file).map_err(Failure::from_error(what()))?.len();
+        let size = std::fs::metadata(file)
+            .map_err(Failure::from_error(what()))?
+            .len();
         if size > FILE_BYTES_MAX {
-            let why = format!("`{}` is over the limit of {FILE_BYTES_MAX} bytes", file.display());
+            let why = format!(
+                "`{}` is over the limit of {FILE_BYTES_MAX} bytes",
+                file.display()
+            );
             return Err(Failure::new(what()).because(why));
         }
     }
     Ok(files)
 }
 
-fn run_all(bench: &Bench, file: &str, all: &[Case]) -> Result<Vec<Ran>, Failure> {
+fn run_all(trial: &Trial, file: &str, all: &[Case]) -> Result<Vec<Ran>, Failure> {
     let run = |case: &Case| {
         let mut ledger = Ledger::new();
         for name in &case.after {
-            signed_before(bench, case, all, name, &mut ledger)?;
+            signed_before(trial, case, all, name, &mut ledger)?;
         }
-        let found = bench.judge(&bench.prepare(case)?, &mut ledger)?;
+        let found = trial.judge(&trial.prepare(case)?, &mut ledger)?;
         Ok(Ran {
             file: file.to_owned(),
             name: case.name.clone(),
@@ -103,16 +109,18 @@ fn run_all(bench: &Bench, file: &str, all: &[Case]) -> Result<Vec<Ran>, Failure>
 
 /// Charges what was signed before a case.
 fn signed_before(
-    bench: &Bench,
+    trial: &Trial,
     case: &Case,
     all: &[Case],
     name: &str,
     ledger: &mut Ledger,
 ) -> Result<(), Failure> {
     let earlier = all.iter().find(|c| c.name == name && c.name != case.name);
-    let earlier = earlier
-        .ok_or_else(|| case.place.fault("after", format!("the file has no other case `{name}`")))?;
-    let found = bench.judge(&bench.prepare(earlier)?, ledger)?;
+    let earlier = earlier.ok_or_else(|| {
+        case.place
+            .fault("after", format!("the file has no other case `{name}`"))
+    })?;
+    let found = trial.judge(&trial.prepare(earlier)?, ledger)?;
     if found.decision == Decision::Permit {
         return Ok(());
     }

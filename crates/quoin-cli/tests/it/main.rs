@@ -18,7 +18,7 @@ mod failures;
 #[cfg(test)]
 mod freeze;
 #[cfg(test)]
-mod freeze;
+mod freezing;
 #[cfg(test)]
 mod governance;
 #[cfg(test)]
@@ -30,7 +30,11 @@ mod load;
 #[cfg(test)]
 mod membership;
 #[cfg(test)]
+mod minutes;
+#[cfg(test)]
 mod passkey;
+#[cfg(test)]
+mod policy;
 #[cfg(test)]
 mod prove;
 #[cfg(test)]

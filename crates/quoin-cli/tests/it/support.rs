@@ -36,7 +36,7 @@ pub struct Cluster {
     process: Option<Child>,
     folder: PathBuf,
     pub banner: Value,
-    _temporary: tempfile::TempDir,
+    _temporary: Option<tempfile::TempDir>,
 }
 
 impl Cluster {
@@ -54,7 +54,18 @@ impl Cluster {
             process: Some(process),
             folder,
             banner,
-            _temporary: temporary,
+            _temporary: Some(temporary),
+        }
+    }
+
+    /// Starts a cluster in a folder that somebody else removes.
+    pub fn start_at(folder: &Path) -> Self {
+        let (process, banner) = run_dev(folder, &["--no-restart"]);
+        Self {
+            process: Some(process),
+            folder: folder.to_owned(),
+            banner,
+            _temporary: None,
         }
     }
 

@@ -62,6 +62,12 @@ pub struct Flight {
     pub began: TimeMs,
     /// When it fails.
     pub deadline: TimeMs,
+    /// Nodes that it was ever sent to.
+    pub asked: BTreeSet<NodeIndex>,
+    /// Nodes that denied it.
+    pub denied: BTreeSet<NodeIndex>,
+    /// When the first denial came, and what it says, while those of the others are awaited.
+    pub denial: Option<(TimeMs, Box<RefusedRequest>)>,
     /// Nodes that failed it.
     pub avoided: BTreeSet<NodeIndex>,
     /// Nodes that said that they cannot sign now.
@@ -227,6 +233,9 @@ impl Flight {
             others: VecDeque::new(),
             began,
             deadline,
+            asked: BTreeSet::new(),
+            denied: BTreeSet::new(),
+            denial: None,
             avoided: BTreeSet::new(),
             unavailable: BTreeMap::new(),
             bad_sets: BTreeSet::new(),
@@ -254,9 +263,27 @@ impl Flight {
         }
     }
 
+    /// Whether every node that it was sent to has denied it.
+    #[must_use]
+    pub fn is_denied_by_all(&self) -> bool {
+        self.asked.is_subset(&self.denied)
+    }
+
+    /// Whether somebody who was asked can still join those who denied it.
+    #[must_use]
+    pub fn awaits_denials(&self) -> bool {
+        // What was sent before this attempt, or has been answered otherwise, stays open.
+        let silent = self.attempt().map(Attempt::silent).unwrap_or_default();
+        let open = |n: &NodeIndex| self.denied.contains(n) || silent.contains(n);
+        !self.is_denied_by_all() && self.asked.iter().all(open)
+    }
+
     /// Whether the passing of time means anything for it; not so while its signers may still answer.
     #[must_use]
     pub const fn is_due(&self, now: TimeMs, timeout_ms: u64) -> bool {
+        if self.denial.is_some() {
+            return true;
+        }
         match &self.stage {
             Stage::Sent(attempt) => {
                 now.0 >= self.deadline.0 || now.0.saturating_sub(attempt.sent.0) >= timeout_ms

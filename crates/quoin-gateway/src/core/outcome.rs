@@ -127,6 +127,9 @@ pub struct RefusedRequest {
     pub node: NodeIndex,
     /// The evidence (`Signed<Denial>`).
     pub denial: Vec<u8>,
+    /// Whether every node that was asked has denied it. Otherwise one may have permitted it, and holds
+    /// its place in the account's order for it.
+    pub by_all: bool,
 }
 
 /// A request that waits for approvals or time.

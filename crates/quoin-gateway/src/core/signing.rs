@@ -8,6 +8,7 @@ use super::list;
 use super::sets::RETRY_MS as SET_RETRY_MS;
 use super::misbehaved;
 use super::outcome::{Failure, KeyEntry, Outcome, PendingRequest};
+use super::verdicts::denied;
 use quoin_api::Frame;
 use quoin_api::frame::{LeaseGrant, LeaseRequest, RequestFrame, SigningHint, Unavailable};
 use quoin_core::{NodeIndex, TimeMs};
@@ -20,6 +21,9 @@ const KEYS_INTERVAL_MS: u64 = 500;
 const KEYS_REFRESH_MS: u64 = 60_000;
 /// How often the lender of a new epoch is asked while there is plenty of the epoch before.
 const PROBE_INTERVAL_MS: u64 = 500;
+/// How long the caller of a denied payment waits for the denials of the other signers, which say
+/// whether its nonce is free again.
+const DENIALS_MS: u64 = 500;
 /// How many leases' worth of ids a stock may have.
 const STOCK_LEASES_MAX: usize = 2;
 
@@ -147,6 +151,7 @@ impl Gateway {
             effects.push(Effect::Send(node, frame.clone()));
         }
         flight.rerun = false;
+        flight.asked.extend(attempt.members());
         flight.stage = Stage::Sent(attempt);
     }
 
@@ -260,6 +265,10 @@ impl Gateway {
         flight: &mut Flight,
         effects: &mut Vec<Effect>,
     ) -> Option<Outcome> {
+        if let Some((since, _)) = &flight.denial {
+            let over = now.since(*since) >= DENIALS_MS || now >= flight.deadline;
+            return if over { denied(flight) } else { None };
+        }
         if now >= flight.deadline {
             return Some(self.missed_deadline(flight));
         }
@@ -311,6 +320,9 @@ impl Gateway {
         blamed: &[NodeIndex],
         effects: &mut Vec<Effect>,
     ) -> Option<Outcome> {
+        if flight.denial.is_some() {
+            return denied(flight);
+        }
         flight.avoided.extend(blamed.iter().copied());
         if let Some(pending) = pending_of(flight) {
             return Some(pending);

@@ -10,7 +10,7 @@ use quoin_api::Frame;
 use quoin_api::frame::{FinishedFrame, Reply, ReplyFrame, Unavailable};
 use quoin_api::statements::{Answer, Denial, FinishedSignature};
 use quoin_core::{
-    Class, NodeIndex, PayloadHash, RequestId, ShareEpoch, Signed, Statement, TimeMs, cbor,
+    Class, NodeIndex, Payload, PayloadHash, RequestId, ShareEpoch, Signed, Statement, TimeMs, cbor,
 };
 
 /// The largest encoding of a finished signature that is read.
@@ -45,6 +45,13 @@ impl Gateway {
     ) -> Option<Outcome> {
         if flight.ask.is_change() {
             return self.on_change_reply(from, flight, frame, effects);
+        }
+        let decides = matches!(frame.reply, Reply::Denied(_) | Reply::AlreadySigned(_));
+        if flight.denial.is_some() && !decides {
+            // It is refused; what this node says instead only shows that not all have denied it.
+            let asked = flight.attempt()?;
+            let counts = asked.number == frame.attempt && asked.silent().contains(&from);
+            return if counts { denied(flight) } else { None };
         }
         // A denial or a finished signature holds whichever attempt it answers.
         let reply = match frame.reply {
@@ -299,7 +306,16 @@ impl Gateway {
         match self.check_denial(from, flight.ask.id, flight.ask.payload_hash, &bytes) {
             Ok(denial) => {
                 self.post(&Frame::Tombstone(bytes.clone()), Some(from), effects);
-                Some(refused(from, denial, bytes))
+                flight.denied.insert(from);
+                let first = refused_request(from, denial, bytes);
+                flight.denial.get_or_insert((now, first));
+                // One denial ends every request. Whether a nonce is free again hangs on all who were
+                // asked, who mostly say the same within moments: those are waited for.
+                let numbered = matches!(flight.ask.content, Payload::EvmTransaction(_));
+                if numbered && flight.awaits_denials() {
+                    return None;
+                }
+                denied(flight)
             }
             Err(how) => self.on_misbehaviour(now, from, flight, how, effects),
         }
@@ -458,6 +474,13 @@ impl Gateway {
     }
 }
 
+/// Ends a flight that a node has denied, with whether all have who were asked.
+pub(super) fn denied(flight: &mut Flight) -> Option<Outcome> {
+    let (_, mut refused) = flight.denial.take()?;
+    refused.by_all = flight.is_denied_by_all();
+    Some(Outcome::Refused(refused))
+}
+
 fn refused(node: NodeIndex, denial: Denial, bytes: Vec<u8>) -> Outcome {
     Outcome::Refused(refused_request(node, denial, bytes))
 }
@@ -471,5 +494,6 @@ fn refused_request(node: NodeIndex, denial: Denial, bytes: Vec<u8>) -> Box<Refus
         suggestion: denial.suggestion,
         node,
         denial: bytes,
+        by_all: false,
     })
 }

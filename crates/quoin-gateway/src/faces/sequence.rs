@@ -28,7 +28,7 @@ use quoin_core::payload::PAYLOAD_BYTES_MAX;
 use quoin_core::{Class, Payload, RequestId, Scheme, Signed, Stamp, TimeMs, cbor};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::OnceCell;
 
@@ -97,6 +97,17 @@ pub struct Sequences {
     chain: Option<ChainNode>,
     views: Mutex<BTreeMap<SequenceId, Instant>>,
     lanes: Mutex<BTreeMap<SequenceId, Lane>>,
+    carried: Mutex<BTreeMap<(SequenceId, u64), Carried>>,
+}
+
+/// The requests with one number that are under way.
+#[derive(Debug, Default)]
+struct Carried {
+    count: usize,
+    /// Whether the first of them was the first ever to ask for the number.
+    fresh: bool,
+    /// Whether one has ended, and may be signed.
+    stuck: bool,
 }
 
 /// The gateway's own chain node.
@@ -110,6 +121,7 @@ struct ChainNode {
 #[derive(Clone, Debug)]
 pub(super) struct Numbered {
     pub(super) sequence: SequenceId,
+    /// The request that has the number: its own, or the one that took a block with it.
     pub(super) request: RequestId,
     pub(super) number: u64,
     /// When its stamp ends.
@@ -163,6 +175,7 @@ impl Sequences {
             }),
             views: Mutex::default(),
             lanes: Mutex::default(),
+            carried: Mutex::default(),
         }
     }
 
@@ -241,22 +254,15 @@ impl Sequences {
             stamp,
             payload,
         };
-        let Some(numbered) = numbered else {
+        let Some(mut numbered) = numbered else {
             return Ok(handle.call(call).await);
         };
-        let fresh = match self
-            .settle(&numbered.sequence, numbered.as_settled(Settlement::Asked))
-            .await
-        {
-            Ok(news) => news,
-            Err(error @ SequenceError::Storage(_)) => return Err(error),
-            // It has no lease: its caller chose the number. The nodes judge that.
-            Err(_) => false,
-        };
+        let fresh = self.claim(&mut numbered).await?;
+        self.begin(&numbered, fresh);
         let (own, handle) = (Arc::clone(self), handle.clone());
         let carried = tokio::spawn(async move {
             let outcome = handle.call(call).await;
-            own.note(&numbered, fresh, &outcome);
+            own.note(&numbered, &outcome);
             // The caller need not wait for this: a crash before it leaves the number asked.
             tokio::task::spawn_blocking(move || own.store.flush());
             outcome
@@ -265,17 +271,76 @@ impl Sequences {
         Ok(carried.await.unwrap_or(Outcome::Overloaded))
     }
 
+    /// Writes down that a request's number may be signed; tells whether that was news.
+    async fn claim(self: &Arc<Self>, numbered: &mut Numbered) -> Result<bool, SequenceError> {
+        let asked = |of: &Numbered| of.as_settled(Settlement::Asked);
+        let mut claimed = self.settle(&numbered.sequence, asked(numbered)).await;
+        // The numbers of a block are signed under other ids than the one that took it.
+        if let Err(SequenceError::NotLeased) = claimed
+            && let Some(holder) = self.store.block_of(&numbered.sequence, numbered.number)
+        {
+            numbered.request = holder;
+            claimed = self.settle(&numbered.sequence, asked(numbered)).await;
+        }
+        match claimed {
+            Ok(news) => Ok(news),
+            Err(error @ SequenceError::Storage(_)) => Err(error),
+            // It has no lease: its caller chose the number. The nodes judge that.
+            Err(_) => Ok(false),
+        }
+    }
+
+    fn carried(&self) -> MutexGuard<'_, BTreeMap<(SequenceId, u64), Carried>> {
+        self.carried.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, numbered: &Numbered, fresh: bool) {
+        let mut carried = self.carried();
+        let entry = carried.entry(numbered.place()).or_default();
+        entry.count = entry.count.saturating_add(1);
+        entry.fresh |= fresh;
+    }
+
+    /// A request has ended; tells whether no other with its number is under way or may be signed.
+    fn ended(&self, numbered: &Numbered, may_be_signed: bool) -> bool {
+        let mut carried = self.carried();
+        let Some(entry) = carried.get_mut(&numbered.place()) else {
+            return false;
+        };
+        entry.count = entry.count.saturating_sub(1);
+        entry.stuck |= may_be_signed;
+        let clear = entry.count == 0 && entry.fresh && !entry.stuck;
+        if entry.count == 0 {
+            carried.remove(&numbered.place());
+        }
+        clear
+    }
+
     /// What an outcome says of a number. Whatever leaves it open whether a signature exists says
     /// nothing: the number stays asked.
-    fn note(&self, numbered: &Numbered, fresh: bool, outcome: &Outcome) {
+    fn note(&self, numbered: &Numbered, outcome: &Outcome) {
+        let how = self.verdict(numbered, outcome);
+        let gives_back = matches!(how, Some(Settlement::Refused | Settlement::Unasked { .. }));
+        let clear = self.ended(numbered, !gives_back);
+        if let Some(how) = how
+            && (clear || !gives_back)
+        {
+            // Without a lease there is nothing to settle.
+            let _ = self
+                .store
+                .begin_settle(&numbered.sequence, &numbered.as_settled(how));
+        }
+    }
+
+    fn verdict(&self, numbered: &Numbered, outcome: &Outcome) -> Option<Settlement> {
         let again = |until| match numbered.ours {
             true => Settlement::Refused,
             false => Settlement::Unasked { until },
         };
-        let how = match outcome {
+        Some(match outcome {
             Outcome::Signed(_) => {
                 self.store.signed(&numbered.sequence, numbered.number);
-                return;
+                return None;
             }
             // No rule refuses a nonce by that name: another payment has the slot.
             Outcome::Refused(refused)
@@ -283,24 +348,18 @@ impl Sequences {
             {
                 Settlement::Taken
             }
-            Outcome::Refused(_) => Settlement::Refused,
+            // A node that has not denied it may have permitted it, and holds the slot for it: then
+            // another payment would be signed by too few. So would it when it was asked before.
+            Outcome::Refused(refused) if refused.by_all => Settlement::Refused,
             // Approvals may still come, until the stamp ends.
-            Outcome::Pending(_) if fresh => Settlement::Unasked {
+            Outcome::Pending(_) => Settlement::Unasked {
                 until: numbered.not_after.plus(STAMP_MARGIN_MS),
             },
             // Nobody was asked; the caller may mend the request and send it again.
-            Outcome::Overloaded | Outcome::Conflict(_) if fresh => {
-                again(wall_clock().plus(LEASE_MS))
-            }
-            Outcome::Failed(f) if fresh && f.class == Class::Caller => {
-                again(wall_clock().plus(LEASE_MS))
-            }
-            _ => return,
-        };
-        // Without a lease there is nothing to settle.
-        let _ = self
-            .store
-            .begin_settle(&numbered.sequence, &numbered.as_settled(how));
+            Outcome::Overloaded | Outcome::Conflict(_) => again(wall_clock().plus(LEASE_MS)),
+            Outcome::Failed(f) if f.class == Class::Caller => again(wall_clock().plus(LEASE_MS)),
+            _ => return None,
+        })
     }
 
     /// Nobody was asked to sign a request's number.
@@ -331,6 +390,10 @@ impl Numbered {
             number: Some(self.number),
             how,
         }
+    }
+
+    fn place(&self) -> (SequenceId, u64) {
+        (self.sequence.clone(), self.number)
     }
 }
 
@@ -468,7 +531,7 @@ fn body_of(sequence: &SequenceId, standing: Standing) -> SequenceBody {
         let (state, until_ms) = match open.state {
             NumberState::Held { until } => (NumberStateBody::Held, Some(until)),
             NumberState::Asked => (NumberStateBody::Asked, None),
-            NumberState::Used => (NumberStateBody::Used, None),
+            NumberState::Used | NumberState::Taken => (NumberStateBody::Used, None),
         };
         OpenNumberBody {
             number: open.number,
@@ -495,4 +558,117 @@ fn runs(runs: Vec<Run>) -> Vec<RunBody> {
         count: run.count,
     });
     bodies.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::outcome::{Failure, RefusedRequest};
+    use quoin_core::NodeIndex;
+
+    fn sequence() -> SequenceId {
+        let address = quoin_core::Address::evm([7; 20]);
+        format!("eip155:1:{address}").parse().unwrap()
+    }
+
+    fn of(request: u8, number: u64) -> Numbered {
+        Numbered {
+            sequence: sequence(),
+            request: RequestId([request; 16]),
+            number,
+            not_after: wall_clock().plus(60_000),
+            ours: false,
+        }
+    }
+
+    fn refused(by_all: bool, field: Option<&str>) -> Outcome {
+        Outcome::Refused(Box::new(RefusedRequest {
+            request_id: RequestId([1; 16]),
+            rule: None,
+            field: field.map(str::to_owned),
+            message: String::new(),
+            suggestion: None,
+            node: NodeIndex::new(1).unwrap(),
+            denial: Vec::new(),
+            by_all,
+        }))
+    }
+
+    /// Numbers of a request, from 5.
+    async fn lease(sequences: &Arc<Sequences>, request: u8, count: u64) {
+        let ask = Ask {
+            request: RequestId([request; 16]),
+            count,
+            chain_next: Some(5),
+        };
+        sequences.allocate(&sequence(), &ask).await.unwrap();
+    }
+
+    async fn begin(sequences: &Arc<Sequences>, mut numbered: Numbered) -> Numbered {
+        let fresh = sequences.claim(&mut numbered).await.unwrap();
+        sequences.begin(&numbered, fresh);
+        numbered
+    }
+
+    fn state(sequences: &Sequences, number: u64) -> Option<NumberState> {
+        let open = sequences.standing(&sequence()).unwrap().open;
+        let found = open.into_iter().find(|o| o.number == number);
+        found.map(|o| o.state)
+    }
+
+    #[tokio::test]
+    async fn a_nonce_is_given_back_only_when_all_who_were_asked_denied_it() {
+        let sequences = Arc::new(Sequences::in_memory());
+        for (request, by_all) in [(1, false), (2, true)] {
+            lease(&sequences, request, 1).await;
+            let number = 4 + u64::from(request);
+            let numbered = begin(&sequences, of(request, number)).await;
+            sequences.note(&numbered, &refused(by_all, None));
+        }
+        assert_eq!(state(&sequences, 5), Some(NumberState::Asked));
+        let free = |s: &Sequences| s.standing(&sequence()).unwrap().free;
+        assert_eq!(free(&sequences), Run::of([6]));
+        // Asked again, whoever was asked before may hold its place: nothing that is said now frees it.
+        let again = begin(&sequences, of(1, 5)).await;
+        sequences.note(&again, &refused(true, None));
+        assert_eq!(state(&sequences, 5), Some(NumberState::Asked));
+        assert_eq!(free(&sequences), Run::of([6]));
+    }
+
+    #[tokio::test]
+    async fn a_nonce_that_another_payment_has_is_shown_as_a_gap() {
+        let sequences = Arc::new(Sequences::in_memory());
+        lease(&sequences, 1, 1).await;
+        let numbered = begin(&sequences, of(1, 5)).await;
+        sequences.note(&numbered, &refused(false, Some("nonce")));
+        let standing = sequences.standing(&sequence()).unwrap();
+        assert_eq!((standing.gaps, standing.next), (Run::of([5]), 6));
+        sequences.store.signed(&sequence(), 5);
+        assert_eq!(sequences.standing(&sequence()).unwrap().gaps, []);
+    }
+
+    #[tokio::test]
+    async fn a_number_of_a_block_is_asked_for_under_another_id() {
+        let sequences = Arc::new(Sequences::in_memory());
+        lease(&sequences, 1, 2).await;
+        let forged = begin(&sequences, of(8, 5)).await;
+        assert_eq!(state(&sequences, 5), Some(NumberState::Asked));
+        let genuine = begin(&sequences, of(9, 5)).await;
+        let caller = Outcome::Failed(Failure::caller("stamp", "forged"));
+        sequences.note(&forged, &caller);
+        assert_eq!(
+            state(&sequences, 5),
+            Some(NumberState::Asked),
+            "one is under way"
+        );
+        sequences.note(&genuine, &Outcome::InProgress);
+        assert_eq!(state(&sequences, 5), Some(NumberState::Asked));
+        // What nobody took to the nodes is held as before: a forged stamp binds nothing.
+        let forged = begin(&sequences, of(8, 6)).await;
+        sequences.note(&forged, &caller);
+        assert!(matches!(
+            state(&sequences, 6),
+            Some(NumberState::Held { .. })
+        ));
+    }
 }

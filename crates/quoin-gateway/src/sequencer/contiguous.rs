@@ -18,6 +18,8 @@ pub const LEASE_MS: u64 = 10 * 60 * 1000;
 /// How many numbers of one account may be leased and unsettled: chain nodes queue no more than
 /// about this many of one account (geth: 64), and each blocks those after it.
 pub const OPEN_MAX: u64 = 64;
+/// The most numbers of one block of an account: no single caller takes all that there are.
+pub const NONCES_MAX: u64 = OPEN_MAX / 4;
 /// How many used numbers are remembered after the chain shows them, so that a repeated request gets
 /// its number again.
 pub const SIGNED_KEPT_MAX: usize = 1_024;
@@ -145,6 +147,13 @@ impl Contiguous {
         self.raise(chain);
     }
 
+    /// Whether a number of a request may be signed, or was.
+    fn is_at_work(&self, request: Option<RequestId>) -> bool {
+        let numbers = request.and_then(|request| self.requests.get(&request));
+        let mut entries = numbers.into_iter().flatten();
+        entries.any(|n| self.entries.get(n).is_some_and(|e| e.state.may_be_signed()))
+    }
+
     fn is_filled(&self, number: u64) -> bool {
         self.chain.is_some_and(|chain| number < chain)
     }
@@ -171,13 +180,19 @@ impl Contiguous {
         let Some((top, _)) = used.next() else {
             return Vec::new();
         };
-        let mut gaps = Run::of(self.free.range(..top).copied());
+        let chain = self.chain.unwrap_or(0);
+        let taken = self.entries.range(chain..);
+        let taken = taken.filter(|(_, e)| e.state == NumberState::Taken);
+        let mut below: BTreeSet<u64> = taken.map(|(n, _)| *n).collect();
+        below.extend(self.free.range(..top));
+        let mut gaps = Run::of(below.range(..self.next).copied());
         let mut from = self.next;
-        for (number, _) in self.entries.range(self.next..).filter(|(n, _)| *n <= top) {
-            if *number > from {
+        for (number, entry) in self.entries.range(self.next..).filter(|(n, _)| *n <= top) {
+            let upto = number.saturating_add(u64::from(entry.state == NumberState::Taken));
+            if upto > from {
                 gaps.push(Run {
                     first: from,
-                    count: number - from,
+                    count: upto - from,
                 });
             }
             from = number.saturating_add(1);
@@ -209,10 +224,11 @@ impl Rule for Contiguous {
             .iter()
             .filter(|(_, e)| matches!(e.state, NumberState::Held { until } if until <= now));
         // One number is bound to the request that is signed with it, so that it is known that
-        // nobody was asked. The numbers of a block go with requests of other ids: they are kept.
+        // nobody was asked. The numbers of a block go with requests of other ids: once one of them
+        // was seen in a stamp, its holder is at work, perhaps elsewhere too, and all are kept.
         let (mut back, mut kept) = (Vec::new(), Vec::new());
         for (number, entry) in ended {
-            if entry.block {
+            if entry.block && self.is_at_work(entry.request) {
                 kept.push(*number);
             } else {
                 back.push(*number);
@@ -273,7 +289,8 @@ impl Rule for Contiguous {
         Ok(match settled.how {
             Settlement::Asked if all_asked => Vec::new(),
             Settlement::Asked => vec![Change::Asked { runs }],
-            Settlement::Used | Settlement::Taken => vec![Change::Used { runs }],
+            Settlement::Used => vec![Change::Used { runs }],
+            Settlement::Taken => vec![Change::Taken { runs }],
             Settlement::Refused => vec![Change::Returned { runs }],
             Settlement::Unasked { until } => {
                 let numbers = self.requests.get(&settled.request).into_iter().flatten();
@@ -290,6 +307,11 @@ impl Rule for Contiguous {
                 None => vec![Change::Returned { runs }],
             },
         })
+    }
+
+    fn block_of(&self, number: u64) -> Option<RequestId> {
+        let entry = self.entries.get(&number)?;
+        entry.request.filter(|_| entry.block)
     }
 
     fn signed(&self, number: u64) -> Vec<Change> {
@@ -336,6 +358,11 @@ impl Rule for Contiguous {
             Change::Used { runs } => {
                 for number in runs.iter().flat_map(|r| r.numbers()) {
                     self.change_state(number, NumberState::Used);
+                }
+            }
+            Change::Taken { runs } => {
+                for number in runs.iter().flat_map(|r| r.numbers()) {
+                    self.change_state(number, NumberState::Taken);
                 }
             }
             Change::Returned { runs } => {
@@ -394,12 +421,18 @@ impl Rule for Contiguous {
         changes.push(Change::Used {
             runs: state(NumberState::Used),
         });
+        let taken = state(NumberState::Taken);
+        if !taken.is_empty() {
+            changes.push(Change::Taken { runs: taken });
+        }
         changes
     }
 
     fn standing(&self, _: TimeMs) -> Standing {
         let chain = self.chain.unwrap_or(0);
-        let open = self.entries.range(chain..).map(|(number, entry)| Open {
+        let told = self.entries.range(chain..);
+        let told = told.filter(|(_, e)| e.state != NumberState::Taken);
+        let open = told.map(|(number, entry)| Open {
             number: *number,
             request: entry.request,
             state: entry.state,

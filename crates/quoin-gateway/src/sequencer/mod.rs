@@ -30,7 +30,7 @@ mod rule;
 mod state;
 mod store;
 
-pub use contiguous::{LEASE_MS, OPEN_MAX, SIGNED_KEPT_MAX, UNSEEN_MAX};
+pub use contiguous::{LEASE_MS, NONCES_MAX, OPEN_MAX, SIGNED_KEPT_MAX, UNSEEN_MAX};
 pub use error::SequenceError;
 pub use increasing::{Bounds, MARK_AHEAD, RECENT_MAX};
 pub use name::{SequenceId, VENUES};

@@ -127,6 +127,11 @@ pub enum Change {
         /// The numbers.
         runs: Vec<Run>,
     },
+    /// Another payment has these numbers, and whether it is signed is not known here.
+    Taken {
+        /// The numbers.
+        runs: Vec<Run>,
+    },
     /// These numbers are free again.
     Returned {
         /// The numbers.
@@ -165,7 +170,9 @@ impl Change {
             Self::Leased { .. } | Self::Asked { .. } | Self::Mark { .. } | Self::Next { .. } => {
                 Durability::Before
             }
-            Self::Chain { .. } | Self::Used { .. } | Self::Returned { .. } => Durability::Later,
+            Self::Chain { .. } | Self::Used { .. } | Self::Taken { .. } | Self::Returned { .. } => {
+                Durability::Later
+            }
             Self::Drawn { .. } => Durability::Never,
         }
     }
@@ -181,15 +188,18 @@ pub enum NumberState {
     },
     /// A signature may exist.
     Asked,
-    /// A signature exists, or another payment has the number.
+    /// A signature exists.
     Used,
+    /// Another payment has the number at some node. Neither may ever be signed by enough, so it is a
+    /// gap until the chain shows it.
+    Taken,
 }
 
 impl NumberState {
     /// Whether something may still become of it.
     #[must_use]
     pub const fn is_open(self) -> bool {
-        !matches!(self, Self::Used)
+        !matches!(self, Self::Used | Self::Taken)
     }
 
     /// Whether a signature over it may exist.
@@ -218,7 +228,8 @@ pub struct Standing {
     pub next: u64,
     /// The next number as the chain showed it last.
     pub chain_next: Option<u64>,
-    /// Numbers that nobody has below some that are used: what follows them is stuck.
+    /// Numbers that nobody has below some that are used, and those that another payment has taken:
+    /// what follows them is stuck.
     pub gaps: Vec<Run>,
     /// Numbers that were given back and are next in line.
     pub free: Vec<Run>,
@@ -236,6 +247,11 @@ pub(super) trait Rule: Send + std::fmt::Debug {
 
     /// What the outcome of a request changes.
     fn settle(&self, settled: &Settled) -> Result<Vec<Change>, SequenceError>;
+
+    /// The request that has a number in a block, whose numbers are signed under other ids.
+    fn block_of(&self, _: u64) -> Option<RequestId> {
+        None
+    }
 
     /// What a signature over a number changes, whoever chose the number.
     fn signed(&self, number: u64) -> Vec<Change>;

@@ -2,13 +2,13 @@
 
 use super::name::SequenceId;
 use super::rule::{Ask, Change, Grant, Rule, Settled, Standing};
-use super::{OPEN_MAX, SequenceError};
-use quoin_core::TimeMs;
+use super::{NONCES_MAX, SequenceError};
+use quoin_core::{RequestId, TimeMs};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The most numbers of one allocation: a second of a clock in milliseconds, so that a block does not
-/// run far ahead of it. Contiguous sequences end at `OPEN_MAX`.
+/// run far ahead of it. Contiguous sequences end at `NONCES_MAX`.
 pub const BLOCK_MAX: u64 = 1_000;
 /// How many sequences there may be: memory and file stay small, whatever callers make up.
 pub const SEQUENCES_MAX: usize = 4_096;
@@ -74,7 +74,7 @@ impl Sequencer {
         records: &mut Vec<Record>,
     ) -> Result<Grant, SequenceError> {
         let max = match sequence {
-            SequenceId::Evm { .. } => OPEN_MAX,
+            SequenceId::Evm { .. } => NONCES_MAX,
             SequenceId::Venue { .. } => BLOCK_MAX,
         };
         if !(1..=max).contains(&ask.count) {
@@ -116,6 +116,12 @@ impl Sequencer {
             record(rule, sequence, change, records);
         }
         Ok(news)
+    }
+
+    /// The request that has a number in a block.
+    #[must_use]
+    pub fn block_of(&self, sequence: &SequenceId, number: u64) -> Option<RequestId> {
+        self.sequences.get(sequence)?.block_of(number)
     }
 
     /// A number was signed, whoever chose it. A sequence that nothing was allocated of ignores it: it

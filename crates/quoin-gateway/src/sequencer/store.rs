@@ -171,6 +171,12 @@ impl Store {
         self.wait(ticket)
     }
 
+    /// The request that has a number in a block.
+    #[must_use]
+    pub fn block_of(&self, sequence: &SequenceId, number: u64) -> Option<RequestId> {
+        self.lock().sequencer.block_of(sequence, number)
+    }
+
     /// Says what became of a request's numbers, whichever sequence they are of. It need not be durable.
     pub fn settle_anywhere(&self, request: RequestId, how: Settlement) {
         let mut inner = self.lock();
@@ -299,10 +305,11 @@ impl Inner {
             if durability == Durability::Before {
                 self.needed.insert(sequence.clone(), self.made);
             }
-            if matches!(self.file, LogState::None) {
-                self.durable = self.made;
-            } else {
-                self.waiting.push(record);
+            match self.file {
+                LogState::None => self.durable = self.made,
+                LogState::Idle(_) | LogState::Writing => self.waiting.push(record),
+                // Nothing is written any more, so nothing waits for it.
+                LogState::Failed(_) => {}
             }
         }
         Ticket(self.needed.get(sequence).copied().unwrap_or(0))
@@ -342,7 +349,42 @@ impl Inner {
             Err(error) => {
                 tracing::error!(%error, "the sequencer stops");
                 self.file = LogState::Failed(error.to_string());
+                self.waiting = Vec::new();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_waits_for_a_disk_that_has_failed() {
+        let sequence: SequenceId = "eip155:1:0x0707070707070707070707070707070707070707"
+            .parse()
+            .unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let ask = Ask {
+            request: RequestId([1; 16]),
+            count: 1,
+            chain_next: Some(5),
+        };
+        let _ = store.begin_allocate(TimeMs(1), &sequence, &ask).unwrap();
+        let (log, work) = store.lock().begin_write().unwrap();
+        store.signed(&sequence, 9);
+        assert_eq!(store.lock().waiting.len(), 1, "it waits for the next write");
+        let error = StoreError::Io {
+            what: "write".to_owned(),
+            reason: "no space".to_owned(),
+        };
+        store.lock().end_write(log, work.upto, Err(error));
+        assert!(store.lock().waiting.is_empty());
+        for number in 10..20 {
+            store.signed(&sequence, number);
+        }
+        assert!(store.lock().waiting.is_empty());
+        assert!(store.allocate(TimeMs(1), &sequence, &ask).is_err());
     }
 }

@@ -7,12 +7,12 @@ use quoin_api::Frame;
 use quoin_api::frame::{
     KeyStatesFrame, Opaque, PendingReply, Refusal, Reply, RequestFrame, Unavailable,
 };
-use quoin_api::statements::{Head, KeyStatement, NodeStatement};
+use quoin_api::statements::{Head, KeyStatement, NodeStatement, UnfreezeStatement};
 use quoin_core::cbor::Version;
-use quoin_core::payload::{ChangeKey, ChangeNode, KeyChange, NodeChange};
+use quoin_core::payload::{ChangeKey, ChangeNode, KeyChange, NodeChange, Unfreeze};
 use quoin_core::{
-    CeremonyId, Class, HeadHash, IntentHash, KeyId, KeyState, Payload, RequestId, ShareEpoch,
-    Signed, TimeMs,
+    CeremonyId, Class, FreezeId, HeadHash, IntentHash, KeyId, KeyState, Payload, RequestId,
+    ShareEpoch, Signed, TimeMs,
 };
 use quoin_gateway::core::outcome::ChangedRequest;
 use quoin_gateway::core::{ClientId, Event, Metric, Misbehaviour, Outcome};
@@ -296,6 +296,45 @@ fn a_pardon_is_stated_by_every_node() {
     }
     let outcome = changed(world.told(1));
     assert_eq!((outcome.statements.len(), outcome.failed.len()), (2, 1));
+    let keyed = stamp_of(&payload, 2, Some(KEY));
+    world.ask(2, keyed, &payload);
+    assert!(matches!(world.told(2), Some(Outcome::Failed(f)) if f.field == "stamp.key"));
+}
+
+#[test]
+fn lifted_freezes_are_stated_by_each_node_and_of_nothing_else() {
+    let mut world = World::new(3, 2);
+    let wish = Unfreeze {
+        lifts: vec![FreezeId([7; 16])],
+        suspends: vec!["wendy".parse().unwrap()],
+    };
+    let payload = Payload::Unfreeze(wish.clone());
+    world.ask(1, stamp_of(&payload, 1, None), &payload);
+    let requests = world.requests();
+    assert_eq!(requests.len(), 3);
+    for (from, request) in &requests {
+        let mut statement = UnfreezeStatement {
+            version: Version,
+            cluster: CLUSTER,
+            boot: boot(*from, 1),
+            request: RequestId([1; 16]),
+            lifts: wish.lifts.clone(),
+            suspends: wish.suspends.clone(),
+            at: TimeMs(1),
+            freezes: [0; 32],
+            head: head(),
+        };
+        match from {
+            // Of another freeze, and of another request.
+            2 => statement.lifts = vec![FreezeId([8; 16])],
+            3 => statement.request = RequestId([9; 16]),
+            _ => {}
+        }
+        let bytes = Signed::sign(statement, &identity(*from)).to_bytes();
+        world.reply(*from, request, Reply::ChangeDone(bytes));
+    }
+    let outcome = changed(world.told(1));
+    assert_eq!((outcome.statements.len(), outcome.failed.len()), (1, 2));
     let keyed = stamp_of(&payload, 2, Some(KEY));
     world.ask(2, keyed, &payload);
     assert!(matches!(world.told(2), Some(Outcome::Failed(f)) if f.field == "stamp.key"));

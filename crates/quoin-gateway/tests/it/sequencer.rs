@@ -9,8 +9,9 @@ use proptest::prelude::*;
 use quoin_core::{Address, RequestId, TimeMs};
 use quoin_gateway::faces::{Agent, SignTransactionShape, token_hash};
 use quoin_gateway::sequencer::{
-    Ask, BLOCK_MAX, LEASE_MS, MARK_AHEAD, NumberState, OPEN_MAX, Record, Run, SequenceError,
-    SequenceId, Sequencer, Settled, Settlement, Standing, Store, StoreError, UNSEEN_MAX,
+    Ask, BLOCK_MAX, LEASE_MS, MARK_AHEAD, NONCES_MAX, NumberState, OPEN_MAX, Record, Run,
+    SequenceError, SequenceId, Sequencer, Settled, Settlement, Standing, Store, StoreError,
+    UNSEEN_MAX,
 };
 use reqwest::Client;
 use serde_json::{Value, json};
@@ -128,9 +129,15 @@ fn what_may_be_signed_is_never_given_back() {
 }
 
 #[test]
-fn a_lease_ends_but_that_of_a_block_is_kept_because_others_sign_it() {
+fn a_lease_ends_but_that_of_a_block_whose_holder_is_at_work_is_kept() {
     let mut kept = Kept::default();
     assert_eq!((kept.take(1, 1), kept.take(2, 2)), (vec![5], vec![6, 7]));
+    let seen = Settled {
+        number: Some(7),
+        ..settled(2, Settlement::Asked)
+    };
+    let records = &mut kept.records;
+    kept.sequencer.settle(&evm(), &seen, records).unwrap();
     let at = |kept: &mut Kept, ms, n| {
         let now = NOW.plus(ms);
         let grant = kept
@@ -181,7 +188,7 @@ fn bad_input_is_the_callers_fault_and_names_the_field() {
         done.map(|grant| grant.runs)
             .map_err(|e| (e.class().http_status(), e.field(), e))
     };
-    for (sequence, max) in [(evm(), OPEN_MAX), (venue(), BLOCK_MAX)] {
+    for (sequence, max) in [(evm(), NONCES_MAX), (venue(), BLOCK_MAX)] {
         for count in [0, max + 1, u64::MAX] {
             let bad = (400, "count", SequenceError::Count { max });
             assert_eq!(allocate(&sequence, NOW, ask(1, count, 0)), Err(bad));
@@ -211,7 +218,9 @@ fn bad_input_is_the_callers_fault_and_names_the_field() {
 #[test]
 fn an_account_has_a_limit_of_numbers_that_nobody_settles() {
     let mut kept = Kept::default();
-    kept.take(1, OPEN_MAX);
+    for n in 10..10 + OPEN_MAX / NONCES_MAX {
+        kept.take(n, NONCES_MAX);
+    }
     let full = |kept: &mut Kept, chain| {
         let ask = ask(2, 1, chain);
         kept.sequencer
@@ -220,6 +229,15 @@ fn an_account_has_a_limit_of_numbers_that_nobody_settles() {
     let limit = full(&mut kept, 5).unwrap_err();
     assert!(limit.is_limit(), "{limit}");
     assert!(full(&mut kept, 6).is_ok(), "the chain has filled one");
+    // Whoever takes all that there are and signs none of them has them for the time of a lease.
+    let ask_later = ask(3, NONCES_MAX, 6);
+    let later = NOW.plus(LEASE_MS);
+    let freed = kept
+        .sequencer
+        .allocate(later, &evm(), &ask_later, &mut kept.records);
+    // Number 5 is on the chain, so the block that it is of is kept.
+    let first = 5 + NONCES_MAX;
+    assert_eq!(freed.unwrap().runs.first().map(|r| r.first), Some(first));
     let mut kept = Kept::default();
     for n in 0..UNSEEN_MAX {
         kept.take(n, 1);
@@ -337,7 +355,7 @@ proptest! {
         steps in proptest::collection::vec(step(), 1..80),
     ) {
         let (mut kept, mut model, mut now) = (Kept::default(), Model::default(), NOW);
-        let (mut requests, mut singles) = (Vec::new(), BTreeSet::new());
+        let mut requests = Vec::new();
         for (n, step) in (1u64..).zip(steps) {
             match step {
                 Step::Take(count) => {
@@ -350,7 +368,6 @@ proptest! {
                     prop_assert_eq!(again.as_ref(), Ok(&grant));
                     model.took(n, grant.runs.into_iter().flat_map(Run::numbers).collect());
                     requests.push(n);
-                    if count == 1 { singles.insert(n); }
                 }
                 Step::Settle(who, how) => {
                     let Some(request) = requests.get(who % requests.len().max(1)).copied() else {
@@ -388,9 +405,12 @@ proptest! {
                 }
                 Step::Wait => {
                     now = now.plus(LEASE_MS + 1);
-                    // Whoever has not said by now that it asked will not; blocks may have.
+                    // Whoever has not said by now that it asked will not; a block of whose numbers
+                    // one may be signed is kept.
                     let signed = &model.signed;
-                    model.holder.retain(|n, r| signed.contains_key(n) || !singles.contains(r));
+                    let at_work: BTreeSet<u64> = model.holder.iter()
+                        .filter(|(n, _)| signed.contains_key(n)).map(|(_, r)| *r).collect();
+                    model.holder.retain(|_, r| at_work.contains(r));
                 }
                 Step::Crash => kept.sequencer = Sequencer::replay(kept.records.clone()),
             }

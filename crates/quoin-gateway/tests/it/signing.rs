@@ -1,11 +1,12 @@
 //! The ways in which a request is signed, refused, parked or found to conflict.
 
 use crate::world::{
-    KEY, World, answer, denial, finished, identity, key_public, node, set, stamp_of, text,
+    KEY, World, answer, denial, finished, identity, key_public, node, set, signed_answer, stamp_of,
+    text,
 };
 use quoin_api::Frame;
-use quoin_api::frame::{PendingReply, Refusal, Reply};
-use quoin_core::{Class, ClusterId, IntentHash, PayloadHash, RequestId, Signed, cbor};
+use quoin_api::frame::{PendingReply, Refusal, Reply, RequestFrame};
+use quoin_core::{Class, ClusterId, IntentHash, Payload, PayloadHash, RequestId, Signed, cbor};
 use quoin_gateway::core::{ClientId, Config, Event, Metric, Misbehaviour, Outcome};
 
 fn failure(outcome: Option<&Outcome>) -> &quoin_gateway::core::outcome::Failure {
@@ -407,4 +408,44 @@ fn a_local_key_is_served_by_its_holder_alone() {
     assert_eq!((requests[0].0, &requests[0].1.signing), (2, &None));
     world.answer_all(&requests);
     assert!(matches!(world.told(1), Some(Outcome::Signed(_))));
+}
+
+#[test]
+fn whether_all_have_denied_a_payment_is_told() {
+    let denied = |from: u8, request: &RequestFrame| {
+        Reply::Denied(Signed::sign(denial(from, request), &identity(from)).to_bytes())
+    };
+    let by_all = |world: &World| match world.told(1) {
+        Some(Outcome::Refused(refused)) => Some(refused.by_all),
+        other => {
+            assert_eq!(other, None);
+            None
+        }
+    };
+    let payload = Payload::EvmTransaction(vec![1]);
+    let sent = || {
+        let mut world = World::new(3, 2);
+        world.grant(&[1, 2], 4);
+        world.ask(1, stamp_of(&payload, 1, Some(KEY)), &payload);
+        let requests = world.requests();
+        assert_eq!(requests.len(), 2);
+        world.reply(2, &requests[1].1, denied(2, &requests[1].1));
+        assert_eq!(by_all(&world), None, "the other signer may say the same");
+        (world, requests[0].1.clone())
+    };
+    let (mut world, other) = sent();
+    world.reply(1, &other, denied(1, &other));
+    assert_eq!(by_all(&world), Some(true));
+    let (mut world, other) = sent();
+    world.reply(1, &other, Reply::Answer(signed_answer(1, &other)));
+    assert_eq!(by_all(&world), Some(false));
+    let (mut world, _) = sent();
+    world.pass(499);
+    assert_eq!(by_all(&world), None);
+    world.pass(1);
+    assert_eq!(by_all(&world), Some(false));
+    assert!(world.requests().is_empty(), "nobody else is asked");
+    let (mut world, _) = sent();
+    world.handle(Event::NodeDown(node(1)));
+    assert_eq!(by_all(&world), Some(false));
 }

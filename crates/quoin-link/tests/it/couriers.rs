@@ -201,6 +201,34 @@ async fn frames_of_a_courier_are_small_and_never_bulk() {
 }
 
 #[tokio::test]
+async fn a_courier_whose_frame_waits_is_not_pushed_out() {
+    let mut server = server(Limits {
+        couriers_max: 1,
+        ..limits()
+    })
+    .await;
+    let mut first = server.courier().await.unwrap();
+    let peer = server.arrived().await;
+    first.send(b"stop").await.unwrap();
+    // What it brought has been handed over, and nobody has dealt with it yet.
+    let brought = server.side.next().await;
+    assert_eq!(brought.event, Event::Frame(b"stop".to_vec()));
+    let shed = server.side.endpoint.counters().handshakes_shed;
+    let pushing = server.courier().await;
+    let counters = || server.side.endpoint.counters().handshakes_shed;
+    eventually("the newcomer is shed", || counters() == shed + 1).await;
+    drop(pushing);
+    server.side.expect_nothing(Duration::from_millis(50)).await;
+    drop(brought);
+    let _second = server.courier().await.unwrap();
+    let gone = server.side.next().await;
+    let came = server.side.next().await;
+    let events = [gone, came].map(|i| (i.from == peer, i.event));
+    assert!(events.contains(&(true, Event::Disconnected)), "{events:?}");
+    assert!(events.contains(&(false, Event::Connected)), "{events:?}");
+}
+
+#[tokio::test]
 async fn a_courier_that_is_closed_is_gone() {
     let mut server = server(limits()).await;
     let mut courier = server.courier().await.unwrap();

@@ -24,7 +24,7 @@ use quoin_core::{
     CeremonyId, KeyId, KeyState, NodeIndex, Payload, Rejection, RequestId, Scheme, ShareEpoch,
     Signed, Stamp, TimeMs,
 };
-use quoin_policy::{KeyFacts, state_after};
+use quoin_policy::{KeyFacts, STAMP_HORIZON_MS, state_after};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The most changes that are remembered; those that lapse first make room. Only people whom a rule
@@ -34,6 +34,9 @@ const CHANGES_MAX: usize = 4_096;
 const HANDED_ON_MAX: usize = 256;
 /// Of all changes that other nodes handed over and that wait here, how many one node may have.
 const WAITING_PER_NODE_MAX: usize = 32;
+/// The most bytes of all that one node has waiting here: what a charter that is on its way may make
+/// genuine cannot be told from what is forged.
+const WAITING_BYTES_MAX: usize = 400 * 1024;
 /// How often changes that wait are judged again: for heartbeats, for a delay to pass.
 const RECONSIDER_MS: u64 = 1_000;
 
@@ -194,7 +197,8 @@ impl Node {
         from: NodeIndex,
         frame: RequestFrame,
     ) {
-        if self.storage_failed || frame.signing.is_some() {
+        if self.storage_failed || frame.signing.is_some() || frame_bytes(&frame) > WAITING_BYTES_MAX
+        {
             return;
         }
         let Ok(signed) = Signed::<Stamp>::from_bytes(&frame.stamp) else {
@@ -202,6 +206,12 @@ impl Node {
         };
         let stamp = signed.unverified();
         let place = (from, stamp.request_id);
+        // No stamp of another cluster is ever good here, and none lapses later than this.
+        let lapses = stamp.not_after <= turn.now.plus(STAMP_HORIZON_MS);
+        if stamp.cluster != self.cluster || stamp.not_after <= turn.now || !lapses {
+            self.actions.waiting.remove(&place);
+            return;
+        }
         if stamp.charter_number_floor > self.constitution.number() {
             // Its principal may be new in a charter that is on its way here.
             return self.keep_waiting(place, frame);
@@ -221,8 +231,14 @@ impl Node {
     }
 
     fn keep_waiting(&mut self, place: (NodeIndex, RequestId), frame: RequestFrame) {
-        let of_node = self.actions.waiting.keys().filter(|(n, _)| *n == place.0);
-        if of_node.count() < WAITING_PER_NODE_MAX || self.actions.waiting.contains_key(&place) {
+        let waiting = self.actions.waiting.iter();
+        let others = waiting.filter(|(of, _)| of.0 == place.0 && **of != place);
+        let (count, bytes) = others.fold((0usize, 0usize), |(count, bytes), (_, other)| {
+            let bytes = bytes.saturating_add(frame_bytes(other));
+            (count.saturating_add(1), bytes)
+        });
+        let bytes = bytes.saturating_add(frame_bytes(&frame));
+        if count < WAITING_PER_NODE_MAX && bytes <= WAITING_BYTES_MAX {
             self.actions.waiting.insert(place, frame);
         }
     }
@@ -234,7 +250,7 @@ impl Node {
             return;
         }
         self.actions.reconsidered = Some(turn.now);
-        for ((from, _), frame) in self.actions.waiting.clone() {
+        for ((from, _), frame) in std::mem::take(&mut self.actions.waiting) {
             self.on_handed_change(turn, from, frame);
         }
         let changes = self.actions.changes.iter();
@@ -707,6 +723,13 @@ fn handed_on(stamp: &[u8], payload: &[u8], approvals: &[Opaque]) -> RequestFrame
         approvals: approvals.to_vec(),
         signing: None,
     }
+}
+
+/// How much room a change takes while it waits.
+fn frame_bytes(frame: &RequestFrame) -> usize {
+    let approvals = frame.approvals.iter().map(|a| a.0.len());
+    let fixed = frame.stamp.len().saturating_add(frame.payload.len());
+    approvals.fold(fixed, usize::saturating_add)
 }
 
 /// When a request lapses; at once when it cannot be read.

@@ -24,8 +24,11 @@
 //! first sight, and cannot judge a delay. So a node sends them only what is in force on it.
 //!
 //! A node signs under one charter hash for each number, durably. Two certified charters with one
-//! number stop it with an alarm; one that had been vetoed is no rival, or whoever vetoes would stop
-//! the cluster with it.
+//! number stop it with an alarm, once an authenticated node says that it has the other one in force:
+//! signatures alone show no fork, because whoever has an old proposal that was vetoed could stop with
+//! it every node that has not heard of the veto. One that had been vetoed is no rival, or whoever
+//! vetoes would stop the cluster with it; so such vetoes are kept and shown when their number has
+//! passed.
 //!
 //! A charter may change the nodes. Who is new in it is dealt with from then on; who is no longer in
 //! it takes part in nothing, here or there. Keys stay with those who hold their shares until they
@@ -38,7 +41,7 @@ use quoin_api::Frame;
 use quoin_api::frame::{CharterReply, Opaque, Refusal};
 use quoin_core::{Certificate, CharterHash, CharterNumber, NodeIndex, TimeMs};
 use quoin_policy::{
-    Charter, Constitution, ProposalEvidence, ProposalFault, ProposalState, Subject, VETO_ROLES,
+    Charter, Constitution, Obligations, ProposalEvidence, ProposalFault, ProposalState, Subject,
     verify_successor,
 };
 use quoin_protocol::Roster;
@@ -53,7 +56,7 @@ const VOUCHED_AHEAD_MAX: usize = 1_024;
 impl Node {
     pub(super) fn on_charter(&mut self, turn: &mut Turn<'_>, from: &Peer, bytes: &[u8]) {
         let said = match Certificate::<Charter>::from_bytes(bytes) {
-            Ok(certificate) => self.consider_charter(turn, &certificate, from),
+            Ok(certificate) => self.consider_charter(turn, &certificate, from, false),
             Err(e) => Err(refused("charter", e.to_string())),
         };
         if let Peer::Node(_) = from {
@@ -81,16 +84,18 @@ impl Node {
         if let Ok(certificate) = Certificate::<Charter>::from_bytes(bytes) {
             let charter = certificate.unverified();
             self.vouched_by(from, charter.number, charter.hash());
-            let _ = self.consider_charter(turn, &certificate, &Peer::Node(from));
+            let _ = self.consider_charter(turn, &certificate, &Peer::Node(from), true);
         }
     }
 
-    /// Takes a charter; what it waits for when it is not in force yet.
+    /// Takes a charter; what it waits for when it is not in force yet. `said` when it comes from a
+    /// node that says that it has it in force, or had.
     fn consider_charter(
         &mut self,
         turn: &mut Turn<'_>,
         certificate: &Certificate<Charter>,
         from: &Peer,
+        said: bool,
     ) -> Result<Vec<String>, Refusal> {
         let charter = certificate.unverified();
         let (number, hash) = (charter.number, charter.hash());
@@ -99,7 +104,7 @@ impl Node {
             return Err(refused("cluster", "the charter is of another cluster"));
         }
         if number <= ours {
-            return self.consider_passed(turn, certificate, hash);
+            return self.consider_passed(turn, certificate, hash, said);
         }
         if Some(number.0) != ours.0.checked_add(1) {
             return Err(refused(
@@ -136,6 +141,7 @@ impl Node {
         turn: &mut Turn<'_>,
         certificate: &Certificate<Charter>,
         hash: CharterHash,
+        said: bool,
     ) -> Result<Vec<String>, Refusal> {
         let number = certificate.unverified().number;
         let ours = self.constitution.ancestor(number);
@@ -144,7 +150,8 @@ impl Node {
         }
         let vetoed = self.proposals.vetoed.get(&number);
         let vetoed = vetoed.is_some_and(|all| all.contains(&hash));
-        if !vetoed
+        if (said || self.is_said_in_force(number, &hash))
+            && !vetoed
             && !self.is_vetoed(&hash, turn.now)
             && self.constitution.lineage_certifies(certificate)
         {
@@ -166,7 +173,8 @@ impl Node {
     ) {
         let number = next.number();
         let hash = next.hash();
-        let rivals = self.rivals(&hash, turn.now);
+        let mut rivals = self.rivals(&hash, turn.now);
+        rivals.retain(|rival| self.is_said_in_force(number, &rival.unverified().hash()));
         // Those who leave are told too, so that they know.
         let listeners = self.peers.connected_nodes();
         let (was_member, gone) = (
@@ -219,6 +227,13 @@ impl Node {
         if of_node.len() > VOUCHED_AHEAD_MAX {
             of_node.pop_last();
         }
+    }
+
+    /// Whether any other node says, on its own link or in its heartbeat, that it has this charter in
+    /// force.
+    fn is_said_in_force(&self, number: CharterNumber, hash: &CharterHash) -> bool {
+        let mut all = self.proposals.vouched.values();
+        self.peers.names_charter(hash) || all.any(|said| said.get(&number) == Some(hash))
     }
 
     /// Whether so many other nodes have a charter in force that one of them is honest.
@@ -283,12 +298,9 @@ impl Node {
         }
         // Of a charter that is no proposal nobody knows the rules any more, which may let others
         // veto too.
-        let subject = Subject::Charter(*hash);
-        self.notices.vetoes(&subject).any(|id| {
-            let known = self.constitution.principal(id);
-            let known = known.filter(|p| !p.is_expired(now));
-            known.is_some_and(|p| VETO_ROLES.iter().any(|role| p.holds(role)))
-        })
+        let (subject, anyhow) = (Subject::Charter(*hash), Obligations::default());
+        let by = self.constitution.vetoed_by(&self.notices, &subject, &anyhow);
+        !by.is_empty()
     }
 
     /// The proposals that enough governors have signed and nobody has vetoed, but this one.
@@ -380,7 +392,8 @@ impl Node {
         let all: Vec<CharterHash> = self.proposals.open().map(|(hash, _)| *hash).collect();
         let vetoed = all.iter().filter(|hash| self.is_vetoed(hash, now));
         let vetoed: BTreeSet<CharterHash> = vetoed.copied().collect();
-        for hash in &all {
+        // A node that has not heard of these vetoes yet would take what they are of for a rival.
+        for hash in all.iter().filter(|hash| !vetoed.contains(*hash)) {
             self.forget_notice(&Subject::Charter(*hash));
         }
         if !vetoed.is_empty() {

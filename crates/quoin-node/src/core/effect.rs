@@ -78,6 +78,9 @@ pub enum Alarm {
     /// The chain has executed this nonce of an account of ours, and nobody here knows of it: somebody
     /// else may have the key.
     ForeignSpend(ChainId, Address, u64),
+    /// While this node was away, the chain has executed this nonce of an account of ours and perhaps
+    /// more, which this node was never shown: compare with the other nodes' journals.
+    SpentWhileAway(ChainId, Address, u64),
     /// A peer failed a secret-dependent check and is quarantined.
     Strike(NodeIndex, quoin_protocol::Fault),
     /// Two certified charters have one number: the cluster stops.

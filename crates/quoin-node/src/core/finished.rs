@@ -1,5 +1,6 @@
 //! Finished signatures and tombstones: what a node learns of requests from the others.
 
+use super::config::OUTCOME_MS;
 use super::record::Finished;
 use super::requests::key_facts;
 use super::{Alarm, Effect, Node, Record, Turn};
@@ -7,7 +8,7 @@ use quoin_api::frame::{FinishedFrame, Opaque};
 use quoin_api::statements::{Denial, FinishedSignature};
 use quoin_chain::Decoded;
 use quoin_core::{Payload, RequestId, Signed, Stamp, TimeMs, cbor};
-use quoin_policy::KeyFacts;
+use quoin_policy::{KeyFacts, Reservation};
 use quoin_protocol::combine::{self, CombinedSignature};
 
 /// The largest encoded finished signature.
@@ -59,6 +60,10 @@ impl Node {
             return;
         }
         let facts = key_facts(public, &stamp.account.path, state);
+        let counted = self.charged(&decoded, stamp, &facts, turn.now);
+        if known.is_none() && self.is_old_news(&decoded, stamp, counted.as_ref(), turn.now) {
+            return;
+        }
         // What was released counts no longer; a signature that appears all the same counts again.
         let decided = known.is_some_and(|s| s.decided && !s.released);
         if known.is_some_and(|s| s.denial.is_some()) {
@@ -67,7 +72,7 @@ impl Node {
         }
         let reservation = match decided {
             true => None,
-            false => self.count_finished(&decoded, stamp, &facts, turn.now),
+            false => self.count_finished(counted),
         };
         let payload_hash = stamp.payload_hash;
         let closes = self.list_signature(&decoded, stamp, turn.now);
@@ -84,20 +89,45 @@ impl Node {
         self.persist(turn, Record::Finished(Box::new(record)));
     }
 
-    /// Counts a signature that this node did not decide, and returns what it counts against.
-    fn count_finished(
-        &mut self,
+    /// What a signature that this node did not decide counts against.
+    ///
+    /// It was made before its stamp lapsed, so it counts from then at the latest: charged at the
+    /// time of its arrival, an old one that is shown again would fill one window after the other.
+    fn charged(
+        &self,
         decoded: &Decoded,
         stamp: &Stamp,
         facts: &KeyFacts,
         now: TimeMs,
-    ) -> Option<Opaque> {
-        let counted =
-            self.constitution
-                .finished_reservation(decoded, stamp, Some(facts), now, &self.facts);
+    ) -> Option<Reservation> {
+        let (at, facts) = (now.min(stamp.not_after), Some(facts));
         // An amount that overflows was never permitted by an honest node; the signature exists all
         // the same, and what can be counted of it is nothing.
-        let counted = counted.ok().filter(|r| self.ledger.finished(r).is_ok());
+        self.constitution
+            .finished_reservation(decoded, stamp, facts, at, &self.facts)
+            .ok()
+    }
+
+    /// Whether a signature would change nothing here: its request lapsed so long ago that outcomes
+    /// are forgotten, it charges nothing any more, and nothing of it is to be listed. Whoever has
+    /// it can show it for ever, and each time would cost a record.
+    fn is_old_news(
+        &self,
+        decoded: &Decoded,
+        stamp: &Stamp,
+        counted: Option<&Reservation>,
+        now: TimeMs,
+    ) -> bool {
+        now >= stamp.not_after.plus(OUTCOME_MS)
+            && counted.is_none_or(|r| self.ledger.is_spent(&self.constitution, r, now))
+            && !self.would_list(decoded, stamp, now)
+    }
+
+    fn count_finished(&mut self, counted: Option<Reservation>) -> Option<Opaque> {
+        // One payload of a slot executes once, whatever request ids its signature has.
+        let new = |r: &Reservation| !r.slot.as_ref().is_some_and(|t| self.ledger.has_taken(t));
+        let counted = counted.filter(new);
+        let counted = counted.filter(|r| self.ledger.finished(r).is_ok());
         counted.map(|r| Opaque(cbor::encode(&r)))
     }
 

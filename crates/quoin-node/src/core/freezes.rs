@@ -293,7 +293,9 @@ impl Node {
             let _ = self.take_freeze(turn, &peer, &bytes.0);
         }
         for lift in frame.lifts {
-            if !self.has_lifted(&lift) {
+            // Nothing else has a place here: other changes have limits of their own.
+            let lifts = matches!(Deed::read(&lift.payload), Some(Deed::Unfreeze(_)));
+            if lifts && !self.has_lifted(&lift) {
                 self.on_handed_change(turn, from, lift);
             }
         }
@@ -427,13 +429,9 @@ impl Node {
         let principal = self.constitution.principal(warrant.principal());
         let key = self.keys.get(&key).and_then(|e| e.public());
         let intent = warrant.intent();
-        let target = FreezeTarget {
-            principal: warrant.principal(),
-            roles: principal.map(|p| p.roles.as_slice()).unwrap_or_default(),
-            key: key.map(|public| &public.name),
-            counterparty: intent.action.counterparty(),
-            chain: &intent.chain,
-        };
+        let roles = principal.map(|p| p.roles.as_slice()).unwrap_or_default();
+        let key = key.map(|public| &public.name);
+        let target = FreezeTarget::of((warrant.principal(), roles), key, intent);
         self.freezes.covering(&target).is_some()
     }
 }

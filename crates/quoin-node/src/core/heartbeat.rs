@@ -5,7 +5,7 @@ use super::{Alarm, Effect, Frame, Node, Peer, Record, Turn};
 use quoin_api::frame::{Hello, Opaque, Unavailable};
 use quoin_api::statements::{Head, Heartbeat};
 use quoin_core::cbor::Version;
-use quoin_core::{Boot, NodeIndex, Purpose, Signed, TimeMs};
+use quoin_core::{Boot, CharterHash, NodeIndex, Purpose, Signed, TimeMs};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The newest heartbeat of one peer.
@@ -63,6 +63,12 @@ impl Peers {
 
     pub(super) fn connected_nodes(&self) -> Vec<NodeIndex> {
         self.connected.iter().copied().collect()
+    }
+
+    /// Whether the newest heartbeat of any peer names this charter as the one in force.
+    pub(super) fn names_charter(&self, hash: &CharterHash) -> bool {
+        let mut beats = self.beats.values();
+        beats.any(|beat| beat.statement.charter_hash == *hash)
     }
 
     /// The boot that a peer's newest heartbeat names.

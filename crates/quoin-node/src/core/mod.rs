@@ -51,6 +51,7 @@ pub use record::{
     BootRecord, CharterApprovalRecord, Consumed, Decision, Denied, FaultRecord, Finished, FirstSeen, KeyRecord,
     KeyStateRecord, NodeChangedRecord, NoticeRecord, ProposalRecord, RECORD_BYTES_MAX, Record, TryRecord, UnfrozenRecord,
 };
+pub(crate) use record::COVERED_MARK;
 pub use recover::{RecoverError, Recovered};
 pub use requests::{CLUSTER_ACCOUNT, key_addresses};
 pub use retention::payload_key_label;
@@ -88,6 +89,11 @@ use strikes::Strikes;
 
 /// The most requests that are remembered; beyond it new ones are refused as overload.
 pub const REQUESTS_MAX: usize = 4_000_000;
+
+/// How often questions of couriers are answered in the long run, over all couriers.
+const COURIER_ANSWER_MS: u64 = 1_000;
+/// How many of them are answered at once after a quiet time: a person's tool asks a few.
+const COURIER_ANSWERS_MAX: u64 = 16;
 
 /// What happens once a record is durable.
 enum Continuation {
@@ -141,6 +147,8 @@ pub struct Node {
     feeds: Feeds,
     /// When a request was explained last.
     explained: TimeMs,
+    /// Until when the answers to couriers so far are paid for, at one a second.
+    courier_answers: TimeMs,
     retention: Retention,
     reconciled: Reconciled,
     sets: Sets,
@@ -292,7 +300,7 @@ impl Node {
             return;
         }
         if let Peer::Courier(_) = &peer
-            && !courier_may(&frame)
+            && (!courier_may(&frame) || !self.answers_courier(turn.now, &frame))
         {
             return;
         }
@@ -361,7 +369,15 @@ impl Node {
                 self.on_charter_approval(turn, &peer, &approval);
             }
             Frame::ProposalsRequest => {
-                let proposals = self.list_proposals();
+                let mut proposals = self.list_proposals();
+                if let Peer::Courier(_) = peer {
+                    // Nobody knows who that is: whose requests a proposal would decide otherwise is
+                    // not for strangers.
+                    for proposal in &mut proposals {
+                        (proposal.judged, proposal.flipped) = Default::default();
+                        proposal.flips.clear();
+                    }
+                }
                 let frame = Frame::Proposals(ProposalsFrame { proposals });
                 self.send_after_all(turn, peer, frame);
             }
@@ -372,6 +388,24 @@ impl Node {
             Frame::Facts(bytes) => self.on_facts(turn, &peer, &bytes),
             _ => {}
         }
+    }
+
+    /// Whether a courier's frame is taken now. Answers to questions are long and cost nothing to ask
+    /// for, so all couriers together get one a second, and a few at once. Statements are always taken.
+    fn answers_courier(&mut self, now: TimeMs, frame: &Frame) -> bool {
+        let question = matches!(
+            frame,
+            Frame::CharterRequest | Frame::FreezesRequest | Frame::ProposalsRequest
+        );
+        if !question {
+            return true;
+        }
+        let paid = self.courier_answers.max(now);
+        let answers = paid.since(now) < COURIER_ANSWERS_MAX * COURIER_ANSWER_MS;
+        if answers {
+            self.courier_answers = paid.plus(COURIER_ANSWER_MS);
+        }
+        answers
     }
 
     fn on_tick(&mut self, turn: &mut Turn<'_>) {

@@ -18,7 +18,8 @@ use quoin_core::{NodeIndex, PrincipalId, Signed, TimeMs};
 use quoin_policy::{Receipt, STAMP_HORIZON_MS, Subject, Veto};
 use std::collections::BTreeMap;
 
-/// The most vetoes, and the most receipts, of one principal that are remembered.
+/// The most vetoes, and the most receipts, of one principal that are remembered. A veto of what waits
+/// on this node always fits.
 const PER_PRINCIPAL_MAX: usize = 256;
 /// The most of all principals together, and of both kinds.
 const IN_ALL_MAX: usize = 16_384;
@@ -89,7 +90,7 @@ impl Node {
         let accepted = self.constitution.accept_veto(&signed, turn.now);
         accepted.map_err(|fault| refused("veto", fault.to_string()))?;
         let record = self.keep_notice(turn, place, bytes)?;
-        self.notices.veto(said.subject, said.principal.clone());
+        self.note_veto(said);
         self.persist(turn, Record::Veto(record));
         self.flood_all(turn, from, &Frame::Veto(bytes.to_vec()));
         Ok(())
@@ -127,7 +128,10 @@ impl Node {
         if self.storage_failed {
             return Err(refused("storage", "the node's disk has failed"));
         }
-        if !self.notice_book.has_room(place.1, &place.2) {
+        // What waits here is bounded by itself, and whoever makes it wait must not be able to use up
+        // the room of those who would stop it.
+        let always = place.1 == Kind::Veto && self.waits_for(&place.0);
+        if !always && !self.notice_book.has_room(place.1, &place.2) {
             let message = "this node remembers too many statements; try again later";
             return Err(refused("principal", message));
         }
@@ -137,12 +141,33 @@ impl Node {
         Ok(NoticeRecord { statement, seen })
     }
 
+    /// Counts a veto with what its author may veto by the charter in force, which is the same when the
+    /// journal is replayed: a charter that comes later takes no veto back.
+    fn note_veto(&mut self, veto: &Veto) {
+        let author = self.constitution.principal(&veto.principal);
+        let roles = author.map(|p| p.roles.clone()).unwrap_or_default();
+        self.notices
+            .veto(veto.subject, veto.principal.clone(), roles);
+    }
+
+    /// Whether this node waits for the subject: a request that it has judged and not decided, or a
+    /// proposal that is open.
+    fn waits_for(&self, subject: &Subject) -> bool {
+        match subject {
+            Subject::Request(id) => {
+                let state = self.requests.get(id);
+                state.is_some_and(|s| s.first_seen.is_some() && !s.decided)
+            }
+            Subject::Charter(hash) => self.proposals.named(hash).is_some(),
+        }
+    }
+
     /// A veto that this node has taken before.
     pub(super) fn replay_veto(&mut self, record: NoticeRecord) -> Option<()> {
         let signed = Signed::<Veto>::from_bytes(&record.statement.0).ok()?;
         let said = signed.unverified();
         let place = (said.subject, Kind::Veto, said.principal.clone());
-        self.notices.veto(said.subject, said.principal.clone());
+        self.note_veto(said);
         self.restore_notice(place, record);
         Some(())
     }

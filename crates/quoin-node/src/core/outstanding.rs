@@ -48,6 +48,17 @@ impl Node {
         Some(closes)
     }
 
+    /// Whether a signature that fills no slot could still execute and is not listed yet.
+    pub(super) fn would_list(&self, decoded: &Decoded, stamp: &Stamp, now: TimeMs) -> bool {
+        let entry = Outstanding::of(&self.constitution, decoded, stamp, None, now);
+        entry.is_some_and(|entry| {
+            let mut listed = self.outstanding.all.iter();
+            entry.slot().is_none()
+                && !entry.is_closed(&self.constitution, &self.facts, now)
+                && !listed.any(|e| e.request_id == stamp.request_id)
+        })
+    }
+
     /// A decision of this node, from its journal.
     pub(super) fn relist_decision(&mut self, record: &Decision, reservation: &Reservation) {
         let Some(closes) = record.closes else {

@@ -16,8 +16,10 @@ use super::shadow::Shadow;
 use super::{Node, Peer, Record, Ticket, Turn};
 use quoin_api::Frame;
 use quoin_api::frame::{CharterApproval, Opaque, PROPOSALS_MAX, ProposalBody, Refusal};
+use quoin_core::statement::SIGNATURES_MAX;
 use quoin_core::{
-    Certificate, CharterHash, CharterNumber, IntentHash, NodeIndex, PrincipalId, Signed, TimeMs,
+    Certificate, CharterHash, CharterNumber, IntentHash, NodeIndex, PrincipalId, PublicCredential,
+    Signed, TimeMs,
 };
 use quoin_policy::{Approval, Charter, Constitution, Subject, charter_request_id};
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +32,19 @@ const OPEN_PER_GOVERNOR_MAX: usize = 2;
 const APPROVALS_PER_PRINCIPAL_MAX: usize = 4;
 /// How often a proposal about which nothing is new is judged again: grants end with time.
 const RECONSIDER_MS: u64 = 60_000;
+
+/// How many charters of one governor a node judges in vain within [`RECONSIDER_MS`]: judging means
+/// compiling, and one governor's key must not keep a node busy with it.
+const REFUSED_PER_GOVERNOR_MAX: usize = 4;
+/// The most refused charters that are remembered.
+const REFUSED_MAX: usize = 128;
+
+/// A charter that was judged in vain.
+struct Refused {
+    at: TimeMs,
+    signers: Vec<PrincipalId>,
+    refusal: Refusal,
+}
 
 /// A proposed charter.
 pub(super) struct Proposal {
@@ -95,6 +110,8 @@ pub(super) struct Proposals {
     pub(super) vetoed: BTreeMap<CharterNumber, BTreeSet<CharterHash>>,
     /// The record of the charter in force.
     pub(super) enacted: Ticket,
+    /// The charters that were judged in vain of late.
+    refused: BTreeMap<CharterHash, Refused>,
     /// When a request was judged under the proposals last.
     pub(super) shadowed: Option<TimeMs>,
 }
@@ -117,7 +134,51 @@ impl Proposals {
 
     /// Takes all of them: another number's turn has come.
     pub(super) fn take(&mut self) -> BTreeMap<CharterHash, Proposal> {
+        self.refused.clear();
         std::mem::take(&mut self.open)
+    }
+
+    /// Whether a charter of these signers may be judged, which costs much and may be in vain.
+    fn may_judge(
+        &mut self,
+        hash: &CharterHash,
+        signers: &[PrincipalId],
+        now: TimeMs,
+    ) -> Result<(), Refusal> {
+        self.refused
+            .retain(|_, refused| now.since(refused.at) < RECONSIDER_MS);
+        let known = self.refused.get(hash);
+        if let Some(known) = known.filter(|known| known.signers.len() >= signers.len()) {
+            return Err(known.refusal.clone());
+        }
+        let in_vain = |governor: &&PrincipalId| {
+            let of_one = self.refused.values();
+            of_one.filter(|r| r.signers.contains(governor)).count()
+        };
+        // With another governor's signature it is another matter.
+        if signers
+            .iter()
+            .any(|governor| in_vain(&governor) < REFUSED_PER_GOVERNOR_MAX)
+        {
+            return Ok(());
+        }
+        Err(refused(
+            "proposals",
+            format!(
+                "{REFUSED_PER_GOVERNOR_MAX} charters of whoever signed it were refused within the \
+                 last {} s; wait, or let another governor sign this one",
+                RECONSIDER_MS / 1000
+            ),
+        ))
+    }
+
+    fn judged_in_vain(&mut self, hash: CharterHash, refused: Refused) {
+        if self.refused.len() >= REFUSED_MAX {
+            let oldest = self.refused.iter().min_by_key(|(_, r)| r.at);
+            let oldest = oldest.map(|(hash, _)| *hash);
+            oldest.map(|hash| self.refused.remove(&hash));
+        }
+        self.refused.insert(hash, refused);
     }
 
     /// How many proposals that nobody has vetoed a principal's signature is on.
@@ -228,12 +289,7 @@ impl Node {
                 known.first_seen
             }
             None => {
-                let proposal = Proposal::new(merged.clone(), turn.now);
-                let (standing, _) = self.weigh(&proposal, turn.now)?;
-                let vetoed = !standing.vetoed_by.is_empty();
-                if vetoed && self.proposals.open.len() >= PROPOSALS_MAX {
-                    return Err(refused("charter", "it has been vetoed"));
-                }
+                let proposal = self.judge_first(turn, hash, &merged)?;
                 self.make_room(turn, &merged)?;
                 self.proposals.open.insert(hash, proposal);
                 turn.now
@@ -248,6 +304,35 @@ impl Node {
         self.persist(turn, Record::Proposal(record));
         self.flood(turn, from, &Frame::Charter(bytes));
         Ok(())
+    }
+
+    /// Judges a charter that is not kept yet, when there is room and whoever signed it has not had too
+    /// many judged in vain.
+    fn judge_first(
+        &mut self,
+        turn: &Turn<'_>,
+        hash: CharterHash,
+        merged: &Certificate<Charter>,
+    ) -> Result<Proposal, Refusal> {
+        let by = signers(&self.constitution, merged);
+        self.proposals.may_judge(&hash, &by, turn.now)?;
+        // Whatever has fewer signatures than a quorum needs room of its own, which costs nothing to
+        // see. A quorum's is compiled for that alone.
+        self.has_room(merged, turn.now)?;
+        let proposal = Proposal::new(merged.clone(), turn.now);
+        let weighed = self.weigh(&proposal, turn.now);
+        let (standing, _) = weighed.inspect_err(|refusal| {
+            let refused = Refused {
+                at: turn.now,
+                signers: by,
+                refusal: refusal.clone(),
+            };
+            self.proposals.judged_in_vain(hash, refused);
+        })?;
+        if !standing.vetoed_by.is_empty() && self.proposals.open.len() >= PROPOSALS_MAX {
+            return Err(refused("charter", "it has been vetoed"));
+        }
+        Ok(proposal)
     }
 
     /// Compiles a proposal once, when it has the signatures of a successor.
@@ -270,18 +355,48 @@ impl Node {
         now: TimeMs,
     ) {
         let seats = self.constitution.charter_seats();
-        let seats = seats.filter(|p| !p.is_expired(now));
-        for credential in seats.flat_map(|g| &g.credentials) {
-            let id = credential.id();
-            let known = merged.endorsements().iter().any(|e| e.credential == id);
-            if known || !certificate.endorsed_by(credential) {
+        for seat in seats.filter(|p| !p.is_expired(now)) {
+            // One more of the same person changes nothing, and all of them might not fit: what is
+            // journaled and shown has to be read again.
+            let of_seat = |id| seat.credentials.iter().any(|c| c.id() == id);
+            let mut known = merged.endorsements().iter();
+            if merged.endorsements().len() >= SIGNATURES_MAX || known.any(|e| of_seat(e.credential))
+            {
                 continue;
             }
-            let all = certificate.endorsements().iter();
-            if let Some(endorsement) = all.into_iter().find(|e| e.credential == id) {
+            let signed = seat
+                .credentials
+                .iter()
+                .map(PublicCredential::id)
+                .zip(&seat.credentials);
+            let signed = signed.filter(|(_, credential)| certificate.endorsed_by(credential));
+            let mut endorsements = signed.filter_map(|(id, _)| {
+                let mut all = certificate.endorsements().iter();
+                all.find(|e| e.credential == id)
+            });
+            if let Some(endorsement) = endorsements.next() {
                 merged.add(endorsement.clone());
             }
         }
+    }
+
+    /// Whether whoever signed a charter may have one more proposal.
+    fn has_room(&self, certificate: &Certificate<Charter>, now: TimeMs) -> Result<bool, Refusal> {
+        let whole = self.is_certified_by_us(certificate, now);
+        let by = signers(&self.constitution, certificate);
+        let has_room = |governor: &PrincipalId| {
+            self.proposals.open_of(&self.constitution, governor) < OPEN_PER_GOVERNOR_MAX
+        };
+        if whole || by.iter().any(has_room) {
+            return Ok(whole);
+        }
+        Err(refused(
+            "proposals",
+            format!(
+                "whoever signed it has {OPEN_PER_GOVERNOR_MAX} proposals open already; veto one, or \
+                 let another governor sign this one"
+            ),
+        ))
     }
 
     /// Sees to it that there is room for one more proposal.
@@ -291,20 +406,7 @@ impl Node {
         certificate: &Certificate<Charter>,
     ) -> Result<(), Refusal> {
         let now = turn.now;
-        let whole = self.is_certified_by_us(certificate, now);
-        let by = signers(&self.constitution, certificate);
-        let has_room = |governor: &PrincipalId| {
-            self.proposals.open_of(&self.constitution, governor) < OPEN_PER_GOVERNOR_MAX
-        };
-        if !whole && !by.iter().any(has_room) {
-            return Err(refused(
-                "proposals",
-                format!(
-                    "whoever signed it has {OPEN_PER_GOVERNOR_MAX} proposals open already; veto \
-                     one, or let another governor sign this one"
-                ),
-            ));
-        }
+        let whole = self.has_room(certificate, now)?;
         if self.proposals.open.len() < PROPOSALS_MAX {
             return Ok(());
         }

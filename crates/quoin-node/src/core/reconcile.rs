@@ -5,8 +5,10 @@
 //! spent by somebody, and every one that was spent by us is in the journal of each node, because
 //! finished signatures are shown to all. One that stays unknown for a block is an alarm.
 //!
-//! It begins with what was believed first: what an account did before anybody watched it, it did. A
-//! nonce says that a transaction was executed, not which one; whoever has the key and takes our nonce
+//! It begins with what was believed first: what an account did before anybody watched it, it did. What
+//! was spent while this node was away, or heard of no nonces, the others may have signed and this node
+//! may never be shown; so it says once how far the account has moved without it, for people to compare
+//! with the other nodes, and goes on from there. A nonce says that a transaction was executed, not which one; whoever has the key and takes our nonce
 //! first shows as our transaction that never executes.
 //!
 //! An account is watched when the charter has a rule for its nonce, and it is one of ours.
@@ -24,6 +26,10 @@ const GRACE_MS: u64 = 12_000;
 const LOOK_MS: u64 = 1_000;
 /// How many nonces are looked at in one go: as many as slots are remembered.
 const NONCES_MAX: u64 = 4_096;
+/// After how long without a word about an account's nonce a node counts as having been away.
+const AWAY_MS: u64 = 60_000;
+/// How many are reported in one go: each is a record, and whoever has the key may spend many at once.
+const TOLD_AT_ONCE_MAX: usize = 16;
 
 /// A nonce of an account of ours, as the journal names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
@@ -48,6 +54,8 @@ pub(super) struct Reconciled {
     unknown: BTreeMap<SpentNonce, TimeMs>,
     /// Those that were reported.
     told: BTreeSet<SpentNonce>,
+    /// When each account's nonce was believed last, in this boot.
+    heard: BTreeMap<(ChainId, Address), TimeMs>,
     looked: TimeMs,
 }
 
@@ -104,23 +112,52 @@ impl Node {
             account: account.clone(),
             nonce,
         };
-        let Some(from) = self.reconciled.from.get(&place).copied() else {
-            self.reconciled.from.insert(place, next);
-            self.persist(turn, Record::WatchedFrom(nonce(next)));
-            return;
+        let heard = self.reconciled.heard.insert(place.clone(), turn.now);
+        let away = heard.is_none_or(|at| turn.now.since(at) > AWAY_MS);
+        let from = self.reconciled.from.get(&place).copied();
+        let from = match from.filter(|_| !away) {
+            Some(from) => from,
+            None => return self.watch_from(turn, place, next),
         };
         let first = from.max(next.saturating_sub(NONCES_MAX));
+        let mut told = 0;
         for spent in (first..next).map(nonce) {
             if self.ledger.knows_slot(chain, account, spent.nonce) {
                 self.reconciled.unknown.remove(&spent);
             } else if !self.reconciled.told.contains(&spent) {
                 let since = self.reconciled.unknown.entry(spent.clone());
                 let since = *since.or_insert(turn.now);
-                if turn.now.since(since) >= GRACE_MS {
+                if turn.now.since(since) >= GRACE_MS && told < TOLD_AT_ONCE_MAX {
+                    told += 1;
                     self.tell_foreign(turn, spent);
                 }
             }
         }
+    }
+
+    /// Goes on from a nonce; what was spent unknown to this node while it was away, it says once.
+    fn watch_from(&mut self, turn: &mut Turn<'_>, place: (ChainId, Address), next: u64) {
+        let (chain, account) = place.clone();
+        let before = self.reconciled.from.insert(place, next);
+        if before == Some(next) {
+            return;
+        }
+        let first = before.map(|from| from.max(next.saturating_sub(NONCES_MAX)));
+        let mut missed = first.into_iter().flat_map(|first| first..next);
+        let nonce = |nonce| SpentNonce {
+            chain: chain.clone(),
+            account: account.clone(),
+            nonce,
+        };
+        let unknown = missed.find(|n| {
+            let told = self.reconciled.told.contains(&nonce(*n));
+            !told && !self.ledger.knows_slot(&chain, &account, *n)
+        });
+        if let Some(unknown) = unknown {
+            let alarm = Alarm::SpentWhileAway(chain.clone(), account.clone(), unknown);
+            turn.effects.push(Effect::Alarm(alarm));
+        }
+        self.persist(turn, Record::WatchedFrom(nonce(next)));
     }
 
     fn tell_foreign(&mut self, turn: &mut Turn<'_>, spent: SpentNonce) {

@@ -7,11 +7,15 @@ use quoin_api::frame::Opaque;
 use quoin_core::cbor::{self, CborError};
 use quoin_core::payload::NodeChange;
 use quoin_core::{
-    Boot, FreezeId, CharterHash, Generation, KeyId, KeyState, NodeIndex, PayloadHash, PresignatureId, PrincipalId,
-    RequestBinding, RequestId, RuleId, ShareEpoch, SignerSet, TimeMs,
+    Boot, CharterHash, FreezeId, Generation, KeyId, KeyState, NodeIndex, PayloadHash,
+    PresignatureId, PrincipalId, RequestBinding, RequestId, RuleId, ShareEpoch, SignerSet, TimeMs,
 };
 use quoin_policy::{Closes, SetAdoption, SetState};
 use quoin_protocol::{Binding, Fault};
+
+/// What a field begins with that was covered and can no longer be read: a CBOR integer, which no
+/// payload, approval, statement or fact is.
+pub(crate) const COVERED_MARK: u8 = 0x00;
 
 /// The largest record: a decision with the largest payload and all its approvals.
 pub const RECORD_BYTES_MAX: usize = 1024 * 1024;

@@ -25,7 +25,9 @@ use quoin_core::{
     NodeIndex, Payload, PresignatureId, Purpose, Rejection, RequestBinding, RequestId, RuleId,
     Scheme, Signed, SignerSet, Stamp, TimeMs,
 };
-use quoin_policy::{Approval, Conditions, DenialReason, Judgement, KeyFacts, Warrant};
+use quoin_policy::{
+    APPROVALS_MAX, Approval, Conditions, DenialReason, Judgement, KeyFacts, Warrant,
+};
 use quoin_protocol::Binding;
 use quoin_protocol::combine::{KeyPublic, derive};
 use quoin_protocol::presign::Presignature;
@@ -416,6 +418,11 @@ impl Node {
         key: Option<&KeyFacts>,
     ) -> Result<Warrant, Reply> {
         let stamp = admitted.stamp();
+        // What is permitted is journaled with all of them, also where no rule asks for any.
+        if frame.approvals.len() > APPROVALS_MAX {
+            let message = format!("at most {APPROVALS_MAX} approvals are looked at");
+            return Err(rejected(Rejection::caller("approvals", message)));
+        }
         let approvals: Vec<Signed<Approval>> = frame
             .approvals
             .iter()
@@ -427,6 +434,11 @@ impl Node {
             .get(&stamp.request_id)
             .and_then(|s| s.first_seen)
             .unwrap_or(turn.now);
+        // A delay ends by a clock that others confirm: one that somebody has moved would end all.
+        let first_seen = match self.clock_agrees(turn.now) {
+            true => first_seen,
+            false => turn.now,
+        };
         let signers = frame.signing.as_ref().map(|hint| &hint.set);
         let request = quoin_policy::Request {
             decoded,
@@ -549,6 +561,27 @@ impl Node {
         Reply::Denied(bytes)
     }
 
+    /// The approvals of a request that are genuine and of this request, one of each credential: no
+    /// others can have been relied on, and whoever carries a request must not choose what fills the
+    /// journal.
+    fn relied_on(&self, frame: &RequestFrame, stamp: &Stamp) -> Vec<Opaque> {
+        let mut seen = BTreeSet::new();
+        let counts = |bytes: &&Opaque| {
+            let Ok(signed) = Signed::<Approval>::from_bytes(&bytes.0) else {
+                return false;
+            };
+            let (said, id) = (signed.unverified(), signed.credential());
+            let known = self.constitution.credential(id);
+            known.is_some_and(|(principal, credential)| {
+                principal.id == said.principal
+                    && said.request_id == stamp.request_id
+                    && signed.verify(credential).is_ok()
+                    && seen.insert((id, said.intent_hash))
+            })
+        };
+        frame.approvals.iter().filter(counts).cloned().collect()
+    }
+
     /// The record of a permit: the whole decision the first time, the consumption alone later.
     pub(super) fn decision(
         &mut self,
@@ -575,7 +608,7 @@ impl Node {
             request_id: stamp.request_id,
             stamp: Opaque(frame.stamp.clone()),
             payload: Opaque(frame.payload.clone()),
-            approvals: frame.approvals.clone(),
+            approvals: self.relied_on(frame, stamp),
             charter: self.constitution.hash(),
             rules: warrant.rules().to_vec(),
             reservation: Opaque(cbor::encode(warrant.reservation())),

@@ -50,6 +50,10 @@ impl Node {
         let Some(days) = days.map(u32::from) else {
             return;
         };
+        // What is erased by a clock that somebody has moved never comes back.
+        if !self.clock_agrees(turn.now) {
+            return;
+        }
         let from = self.retention.first.unwrap_or_default();
         let from = from.max(self.retention.erased_before);
         let until = day_of(turn.now).saturating_sub(days);

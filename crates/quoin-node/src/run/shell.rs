@@ -8,7 +8,7 @@ use super::worker::{Clock, Jobs, worker};
 use crate::backup;
 use crate::core::{Alarm, Effect, Event, JobId, JobResult, Node, Record, Ticket};
 use crate::seal::{SealError, Sealer};
-use crate::store::{NewRecord, SqliteStore, Store, StoreError};
+use crate::store::{APPEND_RECORDS_MAX, NewRecord, SqliteStore, Store, StoreError};
 use quoin_api::Frame;
 use quoin_api::statements::Head;
 use quoin_core::{KeyId, SecretBytes, ShareEpoch, cbor};
@@ -264,7 +264,18 @@ impl Shell {
         });
     }
 
-    fn submit(&self, ticket: Ticket, writes: Vec<NewRecord>) {
+    /// Writes what one event has brought, in as many appends as it takes: the store takes so many
+    /// records at once, and an append that fails fails all that follow.
+    fn submit(&self, ticket: Ticket, mut writes: Vec<NewRecord>) {
+        while writes.len() > APPEND_RECORDS_MAX {
+            let rest = writes.split_off(APPEND_RECORDS_MAX);
+            let first = std::mem::replace(&mut writes, rest);
+            if let Err(error) = self.store.submit(first, Box::new(|_| {})) {
+                tracing::error!(%error, "journal refused a write");
+                let _ = self.durable_in.send((ticket, None));
+                return;
+            }
+        }
         let report = self.durable_in.clone();
         let done = Box::new(
             move |outcome: Result<Vec<crate::store::Head>, StoreError>| {

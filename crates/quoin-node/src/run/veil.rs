@@ -1,13 +1,13 @@
 //! Payloads at rest: what was asked can be read while its day's key exists, and no longer.
 //!
 //! A journal is kept for ever, because its hash chain is what vouches for it; what people asked for
-//! need not be. So the payloads of decisions and denials, their approvals and the facts that they
-//! rested on are encrypted, each day under a key of its own that is sealed beside the shares. To
+//! need not be. So the payloads of decisions and denials, their approvals, the facts that they
+//! rested on and the statements that say in words what was denied are encrypted, each day under a key of its own that is sealed beside the shares. To
 //! erase a day is to erase its key: chain, hashes, reservations and rules stay.
 //!
 //! Requests about Quoin itself (keys, nodes, freezes) are left in clear: a node replays them.
 
-use crate::core::{Record, payload_key_label};
+use crate::core::{COVERED_MARK as MARK, Record, payload_key_label};
 use crate::seal::{SealError, Sealer};
 use chacha20poly1305::aead::{Aead, KeyInit, Payload as AeadPayload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
@@ -19,8 +19,6 @@ use rand_core::{OsRng, RngCore};
 use std::collections::BTreeMap;
 use zeroize::Zeroizing;
 
-/// What a covered field begins with: a CBOR integer, which no payload, approval or fact is.
-const MARK: u8 = 0x00;
 const NONCE_BYTES: usize = 24;
 const DAY_BYTES: usize = 4;
 /// One day.
@@ -122,6 +120,9 @@ fn holds_wishes(record: &Record) -> bool {
     let payload = match record {
         Record::Decision(decision) => &decision.payload,
         Record::Denied(denied) => &denied.payload,
+        // Another node's denial says in words what was asked, and whoever gets it may not have the
+        // payload.
+        Record::Tombstone(_) => return true,
         _ => return false,
     };
     let read = cbor::decode::<Payload>(&payload.0, PAYLOAD_BYTES_MAX + 64);
@@ -152,7 +153,8 @@ fn fields(record: &mut Record) -> Vec<&mut Opaque> {
                 .chain(&mut decision.facts)
                 .collect()
         }
-        Record::Denied(denied) => vec![&mut denied.payload],
+        Record::Denied(denied) => vec![&mut denied.payload, &mut denied.denial],
+        Record::Tombstone(denial) => vec![denial],
         _ => Vec::new(),
     }
 }
@@ -240,15 +242,21 @@ mod tests {
     #[test]
     fn a_denied_request_is_covered_too() {
         let (_dir, sealer) = sealer();
-        let mut record = Record::Denied(Denied {
-            denial: Opaque(vec![1]),
+        let words = || Opaque(b"\x82 somebody wants to pay the ransom".to_vec());
+        let denied = Record::Denied(Denied {
+            denial: words(),
             stamp: Opaque(vec![2]),
             payload: Opaque(cbor::encode(&text())),
         });
-        let mut veil = Veil::default();
-        veil.cover(AT, &mut record, &sealer, b"aad").unwrap();
-        let bytes = record.to_bytes();
-        assert!(!bytes.windows(6).any(|w| w == b"ransom"));
+        // What other nodes say of it is in the same words.
+        for plain in [denied, Record::Tombstone(words())] {
+            let (mut veil, mut record) = (Veil::default(), plain.clone());
+            veil.cover(AT, &mut record, &sealer, b"aad").unwrap();
+            let bytes = record.to_bytes();
+            assert!(!bytes.windows(6).any(|w| w == b"ransom"));
+            veil.uncover(&mut record);
+            assert_eq!(record, plain);
+        }
     }
 
     #[test]

@@ -63,6 +63,12 @@ pub enum CharterError {
         /// What occurs twice.
         value: String,
     },
+    /// A credential's key is one that nothing can be signed with.
+    #[error("`{place}` is no public key: nobody could ever sign for it")]
+    DeadCredential {
+        /// Where.
+        place: String,
+    },
     /// A principal has no credential.
     #[error("`{place}` has no credential")]
     NoCredential {
@@ -88,7 +94,7 @@ pub enum CharterError {
         holders: usize,
     },
     /// A budget's window is zero or too long.
-    #[error("`{place}` must be 1 to 2678400000 milliseconds, which is 31 days")]
+    #[error("`{place}` must be 60000 to 2678400000 milliseconds: one minute to 31 days")]
     BadWindow {
         /// Where.
         place: String,
@@ -178,6 +184,18 @@ pub enum CharterError {
          Action::\"change_charter\", resource);`"
     )]
     NobodyChanges,
+    /// Its own rules and grants would keep everybody from changing the charter again.
+    #[error(
+        "nobody could change this charter again: of its governors with grants that have not ended, \
+         {able} are permitted to change its policies and {quorum} have to sign, and beside those who \
+         sign there must be enough others with grants to give the approvals and receipts asked for"
+    )]
+    Ungovernable {
+        /// How many are permitted to.
+        able: usize,
+        /// How many have to sign.
+        quorum: u8,
+    },
     /// The genesis names a cluster or predecessor, or is not number 0.
     #[error("`{place}` does not fit a genesis charter")]
     NotGenesis {

@@ -10,7 +10,7 @@ use quoin_core::TimeMs;
 const EXPIRES_END: TimeMs = TimeMs(4_102_444_800_000);
 /// The most delegations in a row: a desk, its system, an agent, its helpers; beyond that nobody knows
 /// any more who answers for whom.
-const DELEGATIONS_MAX: usize = 8;
+pub(super) const DELEGATIONS_MAX: usize = 8;
 /// The shortest wait of a recovery: whoever is on holiday hears of it.
 const RECOVERY_MS_MIN: u64 = 7 * 24 * 60 * 60 * 1000;
 /// The longest one.

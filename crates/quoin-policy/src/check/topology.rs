@@ -4,6 +4,7 @@
 //! name only, and so is a quorum of people whom one employer pays. Source: the control catalogue, C6.
 
 use super::CharterError;
+use super::grants::DELEGATIONS_MAX;
 use crate::cedar::Rules;
 use crate::charter::{Charter, GOVERNOR_ROLE, NodeEntry, Principal};
 use std::collections::BTreeMap;
@@ -49,12 +50,25 @@ pub(super) fn check_approvals(c: &Charter, rules: &Rules) -> Result<(), CharterE
 
 fn holders(c: &Charter, place: &str, role: &str, quorum: u8) -> Result<(), CharterError> {
     let holders = c.principals.iter().filter(|p| p.holds(role));
-    spread(place, "operator", holders.map(operator), quorum)
+    spread(place, "operator", holders.map(|p| operator(c, p)), quorum)
 }
 
-/// Whose person a principal is; one that names none stands alone.
-pub(super) fn operator(p: &Principal) -> &str {
-    p.operator.as_deref().unwrap_or(p.id.as_str())
+/// Whose person a principal is: its own operator or, without one, that of whoever delegated to it;
+/// a delegate is no other person. One that names none and was delegated by nobody stands alone.
+pub(crate) fn operator<'a>(c: &'a Charter, p: &'a Principal) -> &'a str {
+    let mut one = p;
+    // A charter's delegations have no circles and end sooner; the bound is for one not yet checked.
+    for _ in 0..=DELEGATIONS_MAX {
+        if let Some(operator) = &one.operator {
+            return operator;
+        }
+        let grantor = one.granted_by.as_ref();
+        let Some(above) = grantor.and_then(|id| c.principals.iter().find(|p| p.id == *id)) else {
+            break;
+        };
+        one = above;
+    }
+    one.id.as_str()
 }
 
 fn spread<'a>(

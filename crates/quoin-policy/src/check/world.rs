@@ -88,7 +88,7 @@ fn fact(c: &Charter, rule: &FactRule) -> Result<(), CharterError> {
     }
     // Feeds of one operator are one voice.
     let feeds = c.principals.iter().filter(|p| p.holds(FEED_ROLE));
-    let voices: BTreeSet<&str> = feeds.map(operator).collect();
+    let voices: BTreeSet<&str> = feeds.map(|p| operator(c, p)).collect();
     if rule.quorum == 0 || usize::from(rule.quorum) > voices.len() {
         return Err(CharterError::UnreachableQuorum {
             place: place("quorum"),

@@ -542,3 +542,41 @@ fn golden_passkey_approval() {
         detached
     );
 }
+
+/// The roles that still miss approvals, once these have approved.
+fn missing_after(constitution: &Constitution, approvers: &[&str]) -> usize {
+    let mut ask = Ask::pay(constitution, 1, 1);
+    for who in approvers {
+        ask.approve(constitution, who);
+    }
+    match ask.judge(constitution, &mut Ledger::new()) {
+        crate::Judgement::Permitted(_) => 0,
+        crate::Judgement::Pending(pending) => pending.unmet.len(),
+        crate::Judgement::Denied(denial) => panic!("{denial:?}"),
+    }
+}
+
+#[test]
+fn two_demands_are_met_by_two_people_and_never_by_one_of_whoever_asks() {
+    let text = "@id(\"a\") @approvals(\"1 of treasury\")\n\
+                permit (principal, action == Action::\"transfer\", resource);\n\
+                @id(\"b\") @approvals(\"1 of risk\")\n\
+                permit (principal, action == Action::\"transfer\", resource);";
+    let both = constitution(text);
+    // Cid holds both roles.
+    assert_eq!(missing_after(&both, &["cid"]), 1);
+    assert_eq!(missing_after(&both, &["cid", "ann"]), 0);
+    let of_one = |people: &[usize]| {
+        let mut charter = charter(text);
+        for person in people {
+            charter.principals[*person].operator = Some("one".into());
+        }
+        charter.check().unwrap()
+    };
+    // Ann and cid are one person, or one with the bot that asks.
+    assert_eq!(missing_after(&of_one(&[1, 3]), &["cid", "ann"]), 1);
+    let mut ask = Ask::pay(&of_one(&[0, 3]), 1, 1);
+    ask.approve(&of_one(&[0, 3]), "cid");
+    let pending = ask.pending(&of_one(&[0, 3]));
+    assert_eq!(pending.ignored[0].fault, ApprovalFault::Initiator);
+}

@@ -320,6 +320,98 @@ fn what_others_signed_can_use_up_the_whole_cap() {
     assert_eq!(denial.reason, DenialReason::OverBudget);
 }
 
+/// What a ledger knows of a request for 100 that is judged again `after_ms` later for `amounts`.
+fn judged_again(
+    old: &[(&str, u64)],
+    new: &[(&str, u64)],
+    after_ms: u64,
+) -> (Reservation, Ledger, Constitution) {
+    let constitution = with(vec![
+        budget("first", Scope::Org, Measure::Count, 400),
+        budget("second", Scope::Org, Measure::Count, 400),
+    ]);
+    let mut ledger = Ledger::new();
+    let mut reservation = held(&constitution, 1);
+    let charges = |amounts: &[(&str, u64)]| {
+        let of = |(id, amount): &(&str, u64)| crate::Charge {
+            budget: id.parse().unwrap(),
+            measure: Measure::Count,
+            amount: Amount::from(*amount),
+            holder: None,
+            window_ms: HOUR_MS,
+        };
+        amounts.iter().map(of).collect::<Vec<_>>()
+    };
+    reservation.charges = charges(old);
+    let first = ledger.reserve(&constitution, &reservation, &spender());
+    first.unwrap();
+    reservation.charges = charges(new);
+    reservation.at = reservation.at.plus(after_ms);
+    let again = ledger.reserve(&constitution, &reservation, &spender());
+    (again.unwrap(), ledger, constitution)
+}
+
+#[test]
+fn what_may_have_been_signed_at_a_high_price_stays_charged_when_it_is_judged_again() {
+    let amounts = |(reservation, ledger, constitution): (Reservation, Ledger, Constitution)| {
+        let journaled = reservation.charges.iter();
+        let journaled: Vec<u64> = journaled
+            .map(|c| c.amount.to_i64().unwrap() as u64)
+            .collect();
+        let budgets = constitution.charter().budgets.iter();
+        let spent = budgets.map(|b| ledger.spent_own(b, reservation.at).unwrap());
+        let spent: Vec<u64> = spent.map(|a| a.to_i64().unwrap() as u64).collect();
+        (journaled, spent)
+    };
+    let (first, both) = (("first", 100), [("first", 100), ("second", 70)]);
+    // Lower, higher, and off a budget's scope.
+    let lower = judged_again(&[first], &[("first", 40)], 1);
+    assert_eq!(amounts(lower), (vec![100], vec![100, 0]));
+    let higher = judged_again(&[first], &[("first", 140)], 1);
+    assert_eq!(amounts(higher), (vec![140], vec![140, 0]));
+    let left = judged_again(&both, &[("second", 70)], 1);
+    assert_eq!(amounts(left), (vec![100, 70], vec![100, 70]));
+    // What no longer counts is charged no more, and what was released neither.
+    let over = judged_again(&both, &[("second", 20)], 3 * HOUR_MS);
+    assert_eq!(amounts(over), (vec![20], vec![0, 20]));
+    let (again, mut ledger, constitution) = judged_again(&[first], &[("first", 40)], 1);
+    ledger.release(again.request_id);
+    assert_eq!(spent(&constitution, &ledger, again.at), Amount::ZERO);
+    let mut less = again;
+    less.charges[0].amount = Amount::from(40u64);
+    let fresh = ledger.reserve(&constitution, &less, &spender()).unwrap();
+    assert_eq!(fresh.charges[0].amount, Amount::from(40u64));
+}
+
+#[test]
+fn a_node_that_took_anothers_place_co_signs_nothing_strict_until_the_window_has_passed() {
+    let current = count(60);
+    let mut next = current.charter().clone();
+    next.number = quoin_core::CharterNumber(1);
+    next.previous = Some(current.hash());
+    next.cluster = Some(current.cluster());
+    next.nodes[2].credential = identity(99).public();
+    let next = certified(next, &[seed_of("ann"), seed_of("ben")]);
+    let next = crate::verify_successor(&current, &next, NOW).unwrap();
+    let judged = |node: u8, now| {
+        let node = quoin_core::NodeIndex::new(node).unwrap();
+        let ask = Ask::pay(&next, 1, 1).at(now);
+        match ask.judge(&next, &mut Ledger::of_node(node)) {
+            Judgement::Permitted(_) => None,
+            Judgement::Denied(denial) => Some(denial.reason),
+            Judgement::Pending(pending) => panic!("{pending:?}"),
+        }
+    };
+    let last = TimeMs(passed(NOW).0 - 1);
+    for stayed in [1, 2] {
+        assert_eq!(judged(stayed, NOW), None);
+    }
+    let full = Some(DenialReason::OverBudget);
+    assert_eq!(judged(3, NOW), full);
+    assert_eq!(judged(3, last), full);
+    assert_eq!(judged(3, passed(NOW)), None);
+}
+
 #[test]
 fn one_request_id_stands_for_one_payload() {
     let constitution = count(100);
@@ -380,7 +472,7 @@ fn one_request_id_stands_for_one_binding() {
             )
             .unwrap();
         for refused in [
-            ledger.reserve(&constitution, &other, &spender()),
+            ledger.reserve(&constitution, &other, &spender()).map(drop),
             ledger.finished(&other),
         ] {
             let reason = refused.map_err(|denial| denial.reason);

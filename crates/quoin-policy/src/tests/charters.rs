@@ -127,6 +127,18 @@ refuses! {
         let measure = Measure::Asset("eip155:1/native".parse().unwrap());
         c.budgets = vec![budget("b", Scope::Org, measure, 10)];
     };
+    refuses_a_window_that_is_no_window: CharterError::BadWindow { .. }, |c| {
+        c.budgets = vec![budget("b", Scope::Org, Measure::Count, 10)];
+        c.budgets[0].window_ms = 59_999;
+    };
+    refuses_a_p256_key_that_is_no_point: CharterError::DeadCredential { .. }, |c| {
+        let mut dead = [0xff; 33];
+        dead[0] = 2;
+        c.principals[1].credentials = vec![quoin_core::PublicCredential::P256(dead)];
+    };
+    refuses_an_ed25519_key_of_small_order: CharterError::DeadCredential { .. }, |c| {
+        c.nodes[0].credential = quoin_core::PublicCredential::Ed25519([0; 32]);
+    };
     refuses_one_budget_twice: CharterError::Duplicate { .. }, |c| {
         let budget = budget("b", Scope::Org, Measure::Count, 10);
         c.budgets = vec![budget.clone(), budget];

@@ -340,9 +340,31 @@ fn what_cannot_be_priced_does_not_fit_a_budget_in_dollars() {
     assert_eq!(denial.reason, DenialReason::Unpriced);
     assert_eq!(denial.rule, Some("usd".parse().unwrap()));
     assert!(denial.message.contains(&native().to_string()));
-    // A cancel needs no price, so that it goes on when feeds fail.
-    let cancel = Ask::new(&constitution, 2, Tx::pay(2, &own_address(), 0).payload());
-    assert!(under(&constitution, &mut ledger, &cancel, &store, true).is_ok());
+}
+
+#[test]
+fn a_cancel_goes_on_without_prices_when_a_budget_in_units_caps_its_fee() {
+    let none = FactStore::default();
+    let outcome = |budgets: Vec<Budget>, lease| {
+        let constitution = with_feeds(budgets).check().unwrap();
+        let cancel = Tx::pay(2, &own_address(), 0).payload();
+        let cancel = Ask::new(&constitution, 2, cancel);
+        let judged = under(&constitution, &mut Ledger::new(), &cancel, &none, lease);
+        judged.err().map(|denial| denial.reason)
+    };
+    let units = |scope, cap| budget("units", scope, Measure::Asset(native()), cap);
+    let unpriced = Some(DenialReason::Unpriced);
+    assert_eq!(outcome(vec![dollars(20)], true), unpriced);
+    assert_eq!(outcome(vec![dollars(20)], false), unpriced);
+    let capped = |scope, cap| vec![dollars(20), units(scope, cap)];
+    assert_eq!(outcome(capped(Scope::Org, ETHER), true), None);
+    assert_eq!(outcome(capped(Scope::Corridor, ETHER), false), None);
+    // One that the request is not charged to caps nothing, and one that it is charged to does.
+    assert_eq!(outcome(capped(Scope::Corridor, ETHER), true), unpriced);
+    let elsewhere = Scope::Counterparty(exchange());
+    assert_eq!(outcome(capped(elsewhere, ETHER), true), unpriced);
+    let over = Some(DenialReason::OverBudget);
+    assert_eq!(outcome(capped(Scope::Org, FEE), true), over);
 }
 
 #[test]
@@ -362,13 +384,147 @@ fn a_top_up_without_prices_needs_a_fixed_cap_in_the_corridor() {
         charter.budgets[1].cap = Amount::from(10 * ETHER);
         charter
     };
-    assert_eq!(outcome(with_corridor(Measure::Count), false), None);
+    // Counts and what is in another asset cap nothing of it.
+    let uncapped = Some(DenialReason::CorridorOnly);
+    assert_eq!(outcome(with_corridor(Measure::Count), false), uncapped);
     let units = Measure::Asset(native());
     assert_eq!(outcome(with_corridor(units.clone()), false), None);
     let unpriced = Some(DenialReason::Unpriced);
     assert_eq!(outcome(with_corridor(Measure::Usd), false), unpriced);
     // Outside of the corridor it is a payment like any other.
-    assert_eq!(outcome(with_corridor(units), true), unpriced);
+    assert_eq!(outcome(with_corridor(units.clone()), true), unpriced);
+    // Another budget in units is none of the corridor's.
+    let mut outside = with_corridor(Measure::Usd);
+    let cap = 10 * ETHER;
+    outside
+        .budgets
+        .push(budget("units", Scope::Org, units, cap));
+    assert_eq!(outcome(outside, false), unpriced);
+}
+
+/// The desk's token, its contract, and a call of it.
+fn token() -> (AssetId, Address) {
+    let contract = stranger();
+    let asset = format!("eip155:{CHAIN}/token:{contract}");
+    (asset.parse().unwrap(), contract)
+}
+
+fn with_token(budgets: Vec<Budget>) -> Charter {
+    let mut charter = with_feeds(budgets);
+    charter.assets.push(crate::Asset {
+        asset: token().0,
+        symbol: "USD".into(),
+        decimals: 6,
+    });
+    charter
+}
+
+#[test]
+fn a_top_up_is_charged_to_a_budget_of_the_corridor_in_what_moves() {
+    let outcome = |measure| {
+        let mut charter = with_token(Vec::new());
+        charter.budgets[0].measure = measure;
+        charter.budgets[0].cap = Amount::from(10 * ETHER);
+        let constitution = charter.check().unwrap();
+        let ask = Ask::new(&constitution, 1, Tx::pay(1, &margin(), 5).payload());
+        let store = priced(&[("f1", DOLLAR), ("f2", DOLLAR)]);
+        let judged = under(&constitution, &mut Ledger::new(), &ask, &store, false);
+        judged.err().map(|denial| denial.reason)
+    };
+    let uncapped = Some(DenialReason::CorridorOnly);
+    assert_eq!(outcome(Measure::Asset(token().0)), uncapped);
+    assert_eq!(outcome(Measure::Count), uncapped);
+    assert_eq!(outcome(Measure::Asset(native())), None);
+    assert_eq!(outcome(Measure::Usd), None);
+}
+
+#[test]
+fn only_the_part_without_a_price_is_left_out() {
+    // A top-up in the token, of which no price is known, with its fee in ether, of which one is.
+    let (asset, contract) = token();
+    let mut charter = with_token(vec![dollars(20)]);
+    charter.budgets[1] = budget("out", Scope::Corridor, Measure::Asset(asset), 1000);
+    let constitution = charter.check().unwrap();
+    let mut tx = Tx::pay(1, &contract, 0);
+    tx.data = hex::decode("a9059cbb").unwrap();
+    tx.data.extend([0; 12]);
+    tx.data.extend([0x77; 20]);
+    tx.data.extend(Amount::from(5u64).to_be_bytes());
+    let ask = Ask::new(&constitution, 1, tx.payload());
+    let store = priced(&[("f1", 3 * DOLLAR), ("f2", 3 * DOLLAR)]);
+    let judged = under(&constitution, &mut Ledger::new(), &ask, &store, false);
+    let fee = Amount::from(630u64);
+    let of = |charges: &[crate::Charge]| {
+        let usd = charges.iter().find(|c| c.measure == Measure::Usd);
+        usd.map(|charge| charge.amount)
+    };
+    assert_eq!(of(judged.unwrap().charges()), Some(fee));
+    let finished = constitution.finished_reservation(
+        &ask.decoded(),
+        &ask.stamp,
+        ask.key.as_ref(),
+        NOW,
+        &store,
+    );
+    assert_eq!(of(&finished.unwrap().charges), Some(fee));
+    // Nor is a fee without a price left out, when no budget in its units is there for it.
+    let none = FactStore::default();
+    let denial = under(&constitution, &mut Ledger::new(), &ask, &none, false).unwrap_err();
+    assert_eq!(denial.reason, DenialReason::Unpriced);
+}
+
+const ORDER_OF_TOKEN: &str = r#"{
+    "types": {
+        "EIP712Domain": [
+            {"name": "chainId", "type": "uint256"},
+            {"name": "verifyingContract", "type": "address"}
+        ],
+        "Order": [{"name": "side", "type": "string"}]
+    },
+    "primaryType": "Order",
+    "domain": {"chainId": 31337, "verifyingContract": "0x5555555555555555555555555555555555555555"},
+    "message": {"side": "buy"}
+}"#;
+
+#[test]
+fn what_nobody_can_explain_about_a_listed_token_does_not_fit_a_budget_that_counts_it() {
+    let store = priced(&[("f1", DOLLAR), ("f2", DOLLAR)]);
+    let (asset, contract) = token();
+    let opaque = |constitution: &Constitution, target: &Address, data: &str| {
+        let mut tx = Tx::pay(1, target, 0);
+        tx.data = hex::decode(data).unwrap();
+        Ask::new(constitution, 1, tx.payload())
+    };
+    let outcome = |budget: Option<Budget>| {
+        let mut charter = with_token(budget.into_iter().collect());
+        let named = "@id(\"named\") @unbounded permit (principal, action in \
+                     [Action::\"unexplained\", Action::\"typed_data\"], resource);";
+        charter.policies.push_str(named);
+        let constitution = charter.check().unwrap();
+        let order = quoin_core::Payload::EvmTypedData(ORDER_OF_TOKEN.as_bytes().to_vec());
+        // `increaseAllowance`, an `approve` that is cut off, and an order.
+        [
+            opaque(&constitution, &contract, "3950935100"),
+            opaque(&constitution, &contract, "095ea7b300"),
+            Ask::new(&constitution, 1, order),
+            opaque(&constitution, &exchange(), "3950935100"),
+        ]
+        .map(|ask| {
+            let judged = under(&constitution, &mut Ledger::new(), &ask, &store, true);
+            judged.err().map(|denial| denial.reason)
+        })
+    };
+    let unpriced = Some(DenialReason::Unpriced);
+    let refused = [unpriced, unpriced, unpriced, None];
+    assert_eq!(outcome(Some(dollars(20))), refused);
+    let of = |asset| budget("units", Scope::Org, Measure::Asset(asset), ETHER);
+    assert_eq!(outcome(Some(of(asset.clone()))), refused);
+    // Without a budget that counts the token, and under one that the request is not in, they pass.
+    assert_eq!(outcome(None), [None; 4]);
+    assert_eq!(outcome(Some(of(native()))), [None; 4]);
+    let elsewhere = Scope::Key("cold".parse().unwrap());
+    let elsewhere = budget("units", elsewhere, Measure::Asset(asset), ETHER);
+    assert_eq!(outcome(Some(elsewhere)), [None; 4]);
 }
 
 #[test]
@@ -490,4 +646,39 @@ proptest! {
             prop_assert!(u128::from(found) * 10_000 <= dearest * 10_100, "{found} {said:?}");
         }
     }
+}
+
+#[test]
+fn a_feed_cannot_count_itself_out() {
+    let mut store = FactStore::default();
+    let jump = 1u64 << 32;
+    let mut says = |seq| store.accept(constitution(), states("f1", seq, vec![price(DOLLAR)]), NOW);
+    for seq in [u64::MAX, NOW.0 + jump + 1] {
+        assert_eq!(says(seq), Err(crate::FactFault::SeqJump { found: seq }));
+    }
+    assert_eq!(says(1), Ok(()));
+    assert_eq!(says(NOW.0 + jump), Ok(()));
+    assert_eq!(says(NOW.0 + 2 * jump), Ok(()));
+    assert!(says(NOW.0 + 3 * jump + 1).is_err());
+}
+
+#[test]
+fn a_feeds_delegate_is_no_second_voice() {
+    let mut charter = constitution().charter().clone();
+    for p in &mut charter.principals {
+        if p.id.as_str() == "f2" {
+            p.operator = None;
+            p.granted_by = Some("f1".parse().unwrap());
+        }
+    }
+    let constitution = charter.check().unwrap();
+    let price_of = |feeds: &[&str]| {
+        let mut store = FactStore::default();
+        for feed in feeds {
+            store.restore(states(feed, 1, vec![price(DOLLAR)]));
+        }
+        store.price(&constitution, &native(), NOW)
+    };
+    assert_eq!(price_of(&["f1", "f2"]), None);
+    assert!(price_of(&["f1", "f3"]).is_some());
 }

@@ -162,6 +162,8 @@ fn target(principal: &str) -> FreezeTarget<'static> {
         roles: &[],
         key: None,
         counterparty: None,
+        token: None,
+        from: None,
         chain: &quoin_core::ChainId::Quoin,
     }
 }
@@ -202,6 +204,8 @@ fn a_scope_covers_what_it_names_and_nothing_else() {
         roles: &roles,
         key: Some(&hot),
         counterparty: Some(&to),
+        token: None,
+        from: None,
         chain: &here,
     };
     let covered = [
@@ -221,6 +225,26 @@ fn a_scope_covers_what_it_names_and_nothing_else() {
         FreezeScope::Chain(there),
     ];
     assert!(others.iter().all(|scope| !scope.covers(&target)));
+}
+
+#[test]
+fn a_freeze_of_an_address_covers_the_token_that_moves_and_whose_it_is() {
+    let (constitution, token) = (constitution(OPEN), stranger());
+    let (bot, roles) = ("bot".parse().unwrap(), ["desk".parse().unwrap()]);
+    let mut tx = Tx::pay(1, &token, 0);
+    // `transferFrom` of 0xbb… to the exchange.
+    tx.data = hex::decode("23b872dd").unwrap();
+    for address in [[0xbb; 20], [0xee; 20]] {
+        tx.data.extend([0; 12]);
+        tx.data.extend(address);
+    }
+    tx.data.extend(quoin_core::Amount::from(5u64).to_be_bytes());
+    let decoded = Ask::new(&constitution, 1, tx.payload()).decoded();
+    let target = FreezeTarget::of((&bot, &roles), None, decoded.intent());
+    for involved in [token, exchange(), quoin_core::Address::evm([0xbb; 20])] {
+        assert!(FreezeScope::Counterparty(involved).covers(&target));
+    }
+    assert!(!FreezeScope::Counterparty(own_address()).covers(&target));
 }
 
 /// Something that a node learns of freezes.
@@ -387,7 +411,7 @@ fn a_veto_counts_for_what_its_principal_may_veto() {
     let constitution = constitution(APPROVED);
     let mut notices = Notices::default();
     for who in ["cid", "bot", "gone"] {
-        notices.veto(subject(), who.parse().unwrap());
+        notices.veto(subject(), who.parse().unwrap(), []);
     }
     let asked = constitution.rules.obligations(&["paid".parse().unwrap()]);
     let cid: PrincipalId = "cid".parse().unwrap();
@@ -398,7 +422,7 @@ fn a_veto_counts_for_what_its_principal_may_veto() {
             .vetoed_by(&notices, &subject(), &none)
             .is_empty()
     );
-    notices.veto(subject(), "ben".parse().unwrap());
+    notices.veto(subject(), "ben".parse().unwrap(), []);
     assert_eq!(constitution.vetoed_by(&notices, &subject(), &none).len(), 1);
     let other = Subject::Request(RequestId([2; 16]));
     assert!(constitution.vetoed_by(&notices, &other, &asked).is_empty());

@@ -26,7 +26,15 @@ fn margin() -> Address {
 
 fn wide() -> Constitution {
     let mut charter = charter(WIDE);
-    charter.budgets = vec![budget("out", Scope::Corridor, Measure::Count, 4)];
+    charter.budgets = vec![
+        budget("out", Scope::Corridor, Measure::Count, 4),
+        budget(
+            "ether-out",
+            Scope::Corridor,
+            Measure::Asset(native()),
+            ETHER,
+        ),
+    ];
     charter.book.push(BookEntry {
         name: "venue".parse().unwrap(),
         chain: account().chain,
@@ -182,10 +190,9 @@ fn without_lease_or_clock_or_under_a_risk_freeze_only_what_reduces_risk_is_signe
         for ask in [cancel(&constitution, 1), top_up(&constitution, 1)] {
             let warrant = judged(&ask, &constitution, conditions).unwrap();
             let open = conditions.lease && conditions.clock;
-            // Only the permit for it counts, and it costs the corridor's own budget.
-            if !open || warrant.rules().len() == 1 {
-                assert_eq!(warrant.rules(), ["ways-out".parse().unwrap()]);
-                assert_eq!(warrant.charges().len(), 1);
+            // It costs the corridor's own budgets.
+            if !open {
+                assert_eq!(warrant.charges().len(), 2);
             }
         }
     });
@@ -209,8 +216,8 @@ fn the_corridor_has_a_budget_of_its_own() {
     };
     // Outside of it nothing is charged, and inside this node's part of four is two.
     assert_eq!(outcome(1, calm.conditions()), Ok(0));
-    assert_eq!(outcome(2, cut), Ok(1));
-    assert_eq!(outcome(3, cut), Ok(1));
+    assert_eq!(outcome(2, cut), Ok(2));
+    assert_eq!(outcome(3, cut), Ok(2));
     let full = Some("out".parse().unwrap());
     assert_eq!(outcome(4, cut), Err((DenialReason::OverBudget, full)));
     assert_eq!(outcome(5, calm.conditions()), Ok(0));
@@ -228,6 +235,90 @@ fn a_permit_that_is_not_for_the_corridor_does_not_count_in_it() {
     };
     let found = refused(&cancel(&constitution, 1), &constitution, cut);
     assert_eq!(found, Some(DenialReason::CorridorOnly));
+}
+
+#[test]
+fn the_corridor_takes_no_demand_of_another_permit_away() {
+    let mut charter = wide().charter().clone();
+    charter.policies.push_str(
+        "@id(\"reviewed\") @approvals(\"1 of treasury\")\n\
+         permit (principal, action == Action::\"transfer\", resource);",
+    );
+    let constitution = charter.check().unwrap();
+    let calm = Calm::default();
+    for lease in [true, false] {
+        let conditions = Conditions {
+            lease,
+            ..calm.conditions()
+        };
+        let ask = top_up(&constitution, 1);
+        let judged = constitution.judge(ask.request(conditions), &mut Ledger::new());
+        let Judgement::Pending(pending) = judged else {
+            panic!("{judged:?}");
+        };
+        assert_eq!(pending.unmet.len(), 1);
+    }
+}
+
+#[test]
+fn a_frozen_principal_makes_no_keys_and_approves_nothing() {
+    let (constitution, calm) = (wide(), Calm::default());
+    let of = |who: &str| {
+        frozen(
+            FreezeScope::Principal(who.parse().unwrap()),
+            FreezeLevel::Risk,
+        )
+    };
+    let (bot, cid) = (of("bot"), of("cid"));
+    let frozen = |freezes| Conditions {
+        freezes,
+        ..calm.conditions()
+    };
+    let create = Ask::create(&constitution, 1);
+    let found = refused(&create, &constitution, frozen(&bot));
+    assert_eq!(found, Some(DenialReason::Frozen));
+    assert_eq!(refused(&create, &constitution, frozen(&cid)), None);
+    let text = "@id(\"pay\") @approvals(\"1 of treasury\")\n\
+                permit (principal, action == Action::\"transfer\", resource);";
+    let constitution = crate::fixtures::constitution(text);
+    let mut ask = pay(&constitution, 1);
+    ask.approve(&constitution, "cid");
+    let judged = constitution.judge(ask.request(frozen(&cid)), &mut Ledger::new());
+    let Judgement::Pending(pending) = judged else {
+        panic!("{judged:?}");
+    };
+    assert_eq!(pending.ignored[0].fault, crate::ApprovalFault::Frozen);
+    let mut ask = pay(&constitution, 1);
+    ask.approve(&constitution, "ann");
+    let judged = constitution.judge(ask.request(frozen(&cid)), &mut Ledger::new());
+    assert!(matches!(judged, Judgement::Permitted(_)));
+}
+
+#[test]
+fn a_frozen_principal_may_ask_to_lift_freezes_and_approve_that() {
+    let text = "@id(\"thaw\") @approvals(\"1 of treasury\")\n\
+                permit (principal, action == Action::\"unfreeze\", resource);";
+    let (constitution, calm) = (constitution(text), Calm::default());
+    for who in ["bot", "cid"] {
+        let scope = FreezeScope::Principal(who.parse().unwrap());
+        let freezes = frozen(scope, FreezeLevel::Hard);
+        let conditions = Conditions {
+            freezes: &freezes,
+            ..calm.conditions()
+        };
+        let unfreeze = quoin_core::payload::Unfreeze {
+            lifts: vec![FreezeId([5; 16])],
+            suspends: Vec::new(),
+        };
+        let payload = quoin_core::Payload::Unfreeze(unfreeze);
+        let mut ask = Ask::create(&constitution, 1);
+        ask.stamp.payload_hash = payload.hash();
+        ask.payload = payload;
+        ask.stamp.account.address = crate::CLUSTER_ACCOUNT.parse().unwrap();
+        ask.approve(&constitution, "cid");
+        let judged = constitution.judge(ask.request(conditions), &mut Ledger::new());
+        assert!(matches!(judged, Judgement::Permitted(_)), "{judged:?}");
+    }
 }
 
 #[test]
@@ -319,7 +410,7 @@ fn governance_goes_on_while_signing_stops() {
 fn vetoed_by(principal: &str) -> Notices {
     let mut notices = Notices::default();
     let id = pay(&wide(), 1).stamp.request_id;
-    notices.veto(Subject::Request(id), principal.parse().unwrap());
+    notices.veto(Subject::Request(id), principal.parse().unwrap(), []);
     notices
 }
 
@@ -336,6 +427,19 @@ fn a_veto_of_somebody_with_a_right_to_it_ends_the_request() {
     };
     let ask = pay(&constitution, 1);
     assert_eq!(vetoed("ann", &ask), Some(DenialReason::Vetoed));
+    // A charter that came later may have taken the author away, or the role: the veto stays.
+    for who in ["cid", "eve"] {
+        let mut notices = Notices::default();
+        let subject = Subject::Request(ask.stamp.request_id);
+        let watched = ["watcher".parse().unwrap()];
+        notices.veto(subject, who.parse().unwrap(), watched);
+        let conditions = Conditions {
+            notices: &notices,
+            ..calm.conditions()
+        };
+        let found = refused(&ask, &constitution, conditions);
+        assert_eq!(found, Some(DenialReason::Vetoed));
+    }
     // Without a right to it, or unknown, it is nothing; nor is it for another request.
     assert_eq!(vetoed("cid", &ask), None);
     assert_eq!(vetoed("eve", &ask), None);
@@ -404,6 +508,29 @@ fn a_delay_with_a_notice_begins_with_the_receipt_of_the_role() {
     );
     let after = pay(&constitution, 1).at(until);
     assert_eq!(pending(&after, &constitution, &notices), []);
+}
+
+#[test]
+fn the_receipt_of_whoever_asks_or_of_the_same_operator_begins_no_delay() {
+    let text = "@id(\"slow\") @delay(\"1h\") @notice(\"treasury\")\n\
+                permit (principal, action == Action::\"transfer\", resource);";
+    let mut charter = charter(text);
+    charter.principals[0]
+        .roles
+        .push("treasury".parse().unwrap());
+    charter.principals[0].operator = Some("one".into());
+    charter.principals[3].operator = Some("one".into());
+    let constitution = charter.check().unwrap();
+    let subject = Subject::Request(pay(&constitution, 1).stamp.request_id);
+    let mut notices = Notices::default();
+    let late = pay(&constitution, 1).at(NOW.plus(5 * HOUR_MS));
+    for own in ["bot", "cid"] {
+        notices.receipt(subject, own.parse().unwrap(), NOW);
+        let found = pending(&late, &constitution, &notices);
+        assert!(matches!(found[..], [Unmet::Notice { .. }]), "{found:?}");
+    }
+    notices.receipt(subject, "ann".parse().unwrap(), NOW);
+    assert_eq!(pending(&late, &constitution, &notices), []);
 }
 
 #[test]

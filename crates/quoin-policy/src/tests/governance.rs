@@ -77,7 +77,7 @@ impl Case {
 
     fn veto(mut self, principal: &str) -> Self {
         let subject = self.subject();
-        self.notices.veto(subject, principal.parse().unwrap());
+        self.notices.veto(subject, principal.parse().unwrap(), []);
         self
     }
 
@@ -894,4 +894,145 @@ fn what_the_documentation_shows_is_valid_and_does_what_it_says() {
     for part in PARTS {
         assert!(DOCUMENT.contains(&format!("`{}`", part.name())), "{part:?}");
     }
+}
+
+/// What a quorum of governors hears of a charter that says so of its own change.
+fn locked_out(change: impl FnOnce(&mut Charter)) -> ProposalFault {
+    let current = desk(GOVERN).check().unwrap();
+    Case::new(after(&current, change), &[22, 23, 31]).refused(&current)
+}
+
+fn is_ungovernable(fault: &ProposalFault) -> bool {
+    matches!(
+        fault,
+        ProposalFault::Charter(CharterError::Ungovernable { .. })
+    )
+}
+
+#[test]
+fn refuses_a_charter_that_nobody_could_change_again() {
+    // Two sign, and one is left to approve.
+    let asked = "@approvals(\"2 of governor\")";
+    let fault = locked_out(|c| {
+        c.policies = c
+            .policies
+            .replace("@id(\"govern\")", &format!("@id(\"govern\") {asked}"))
+    });
+    assert!(is_ungovernable(&fault), "{fault:?}");
+    // Seconds instead of milliseconds.
+    let fault = locked_out(|c| {
+        for p in &mut c.principals {
+            p.expires = TimeMs(p.expires.0 / 1000);
+        }
+    });
+    assert!(is_ungovernable(&fault), "{fault:?}");
+    // Nobody who governs may.
+    let fault = locked_out(|c| {
+        c.policies = c
+            .policies
+            .replace("Role::\"governor\"", "Role::\"officer\"");
+    });
+    assert!(is_ungovernable(&fault), "{fault:?}");
+    // A forbid that always matches.
+    let fault = locked_out(|c| {
+        c.policies += "@id(\"never\") forbid (principal, action == Action::\"change_charter\", resource) when { context.number > 0 };";
+    });
+    assert!(is_ungovernable(&fault), "{fault:?}");
+    // Whoever has to have seen it has no grant.
+    let fault = locked_out(|c| {
+        c.policies = c.policies.replace(
+            "@id(\"govern\")",
+            "@id(\"govern\") @delay(\"1h\") @notice(\"watcher\")",
+        );
+        let wes = c.principals.iter_mut().find(|p| p.holds("watcher"));
+        wes.unwrap().expires = NOW;
+    });
+    assert!(is_ungovernable(&fault), "{fault:?}");
+    // Of the approvers one is another's delegate, and no second person.
+    let two = |c: &mut Charter| {
+        c.policies = c.policies.replace(
+            "@id(\"govern\")",
+            "@id(\"govern\") @approvals(\"2 of officer\")",
+        );
+    };
+    let fault = locked_out(|c| {
+        two(c);
+        let pia = c.principals.iter_mut().find(|p| p.id.as_str() == "pia");
+        pia.unwrap().granted_by = Some("ona".parse().unwrap());
+    });
+    assert!(is_ungovernable(&fault), "{fault:?}");
+    let current = desk(GOVERN).check().unwrap();
+    Case::new(after(&current, two), &[22, 23]).ready(&current);
+}
+
+#[test]
+fn a_charter_of_which_enough_can_sign_and_enough_are_left_is_governable() {
+    let current = desk(GOVERN).check().unwrap();
+    for terms in [
+        "@approvals(\"1 of governor\")",
+        "@approvals(\"2 of governor\") @initiator(\"counts\")",
+        "@approvals(\"2 of officer\") @delay(\"1h\") @notice(\"watcher\")",
+        "@delay(\"1h\") @notice(\"governor\")",
+    ] {
+        let next = after(&current, |c| {
+            c.policies = c
+                .policies
+                .replace("@id(\"govern\")", &format!("@id(\"govern\") {terms}"));
+        });
+        Case::new(next, &[22, 23]).ready(&current);
+    }
+}
+
+#[test]
+fn a_signers_delegate_neither_approves_nor_sees_for_others() {
+    let govern = GOVERN.replace(
+        "@id(\"govern\")",
+        "@id(\"govern\") @approvals(\"1 of officer\") @delay(\"1h\") @notice(\"watcher\")",
+    );
+    let mut charter = desk(&govern);
+    for p in &mut charter.principals {
+        match p.id.as_str() {
+            "ona" | "wes" => p.operator = Some("acme".to_owned()),
+            "ann" => p.operator = Some("acme".to_owned()),
+            _ => {}
+        }
+    }
+    let others = [person("quy", 35, &["watcher"])];
+    charter.principals.extend(others);
+    let current = charter.check().unwrap();
+    let later = NOW.plus(2 * HOUR_MS);
+    let own = Case::new(after(&current, rename), &[22, 23])
+        .approved(&current, "ona", 32)
+        .receipt("wes", NOW)
+        .at(later);
+    let pending = own.pending(&current);
+    assert_eq!(pending.unmet.len(), 2, "{:?}", pending.unmet);
+    assert_eq!(pending.ignored.len(), 1);
+    let other = Case::new(after(&current, rename), &[22, 23])
+        .approved(&current, "pia", 33)
+        .receipt("quy", NOW)
+        .at(later);
+    other.ready(&current);
+}
+
+#[test]
+fn one_person_with_two_roles_meets_one_demand_for_a_charter() {
+    let govern = GOVERN.replace(
+        "@id(\"govern\")",
+        "@id(\"govern\") @approvals(\"1 of officer\")",
+    );
+    let risk = govern
+        .replace("govern\")", "govern-risk\")")
+        .replace("1 of officer", "1 of risk");
+    let mut charter = desk(&format!("{govern}{risk}"));
+    let both = charter
+        .principals
+        .iter_mut()
+        .find(|p| p.id.as_str() == "ona");
+    both.unwrap().roles.push("risk".parse().unwrap());
+    let current = charter.check().unwrap();
+    let one = Case::new(after(&current, rename), &[22, 23]).approved(&current, "ona", 32);
+    assert_eq!(one.pending(&current).unmet.len(), 1);
+    // As many are met as can be: the one who has both roles moves on.
+    one.approved(&current, "pia", 33).ready(&current);
 }

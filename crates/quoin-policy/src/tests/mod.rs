@@ -19,4 +19,5 @@ mod plan;
 mod privileges;
 mod rules;
 mod sets;
+mod shape;
 mod slots;

@@ -38,6 +38,14 @@ fn what_works_for_ever_and_adds_risk_needs_a_permit_that_says_so() {
 }
 
 #[test]
+fn typed_data_needs_a_permit_that_names_it() {
+    let wild = "@id(\"wild\") @unbounded permit (principal, action, resource);\n";
+    let wild = constitution(wild);
+    let denial = order(&wild).denied(&wild, &mut Ledger::new());
+    assert_eq!(denial.reason, DenialReason::NoPermit);
+}
+
+#[test]
 fn a_readable_message_and_a_slot_need_no_such_permit() {
     let plain = constitution(&(rule("say", "", "message") + OPEN));
     let message = Payload::EvmMessage(b"hello".to_vec());
@@ -66,7 +74,8 @@ fn only_permits_of_the_corridor_count_inside_it() {
     assert_eq!(permits(&plain, false), ids(&["plain"]));
     assert_eq!(permits(&plain, true), Err(DenialReason::CorridorOnly));
     assert_eq!(permits(&both, false), ids(&["exit", "plain"]));
-    assert_eq!(permits(&both, true), ids(&["exit"]));
+    // What the other demands is demanded there too.
+    assert_eq!(permits(&both, true), ids(&["exit", "plain"]));
     let forbidden = both + "@id(\"stop\") forbid (principal, action, resource);";
     assert_eq!(permits(&forbidden, true), Err(DenialReason::Forbidden));
 }

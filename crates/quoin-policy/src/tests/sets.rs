@@ -3,7 +3,7 @@
 
 use crate::budget::{Budget, Measure, Mode, Scope};
 use crate::fixtures::*;
-use crate::ledger::Spender;
+use crate::ledger::{CONSENTS_APART_MS, Spender};
 use crate::{
     Charge, Constitution, DenialReason, Ledger, Reservation, STICKY_TALLIES_MAX, SetAck, SetFault,
     SetSpend, SetState, bucket_end, verify_set_ack,
@@ -145,7 +145,7 @@ impl Member {
         };
         let reservation = reservation(id, amount, NOW, set);
         let reserved = self.ledger.reserve(constitution, &reservation, &spender);
-        reserved.map_err(|denial| denial.reason)
+        reserved.map(drop).map_err(|denial| denial.reason)
     }
 }
 
@@ -441,9 +441,11 @@ fn a_report_from_the_future_does_not_count_for_ever_and_loses_nothing() {
     let end = bucket_end(NOW, HOUR_MS);
     let later = bucket_end(end, HOUR_MS);
     let pair: Option<&[u8]> = Some(&[2, 3]);
-    let report = [(end, 3), (later, 2), (TimeMs(u64::MAX), 1)];
+    let last = bucket_end(NOW.plus(CONSENTS_APART_MS), HOUR_MS);
+    let beyond = bucket_end(last, HOUR_MS);
+    let report = [(end, 3), (later, 2), (beyond, 4), (TimeMs(u64::MAX), 1)];
     let found = taken(vec![spend(pair, &report)], Vec::new());
-    assert_eq!(found, [spend(pair, &[(end, 6)])]);
+    assert_eq!(found, [spend(pair, &[(end, 3), (later, 2), (last, 5)])]);
 }
 
 #[test]
@@ -457,7 +459,8 @@ fn what_was_asked_for_under_two_sets_is_reported_under_both() {
     let constitution = &cluster.constitution;
     let mut one = cluster.members.remove(&1).unwrap();
     let reported = one.ledger.spends(constitution, NOW);
-    let end = bucket_end(NOW, HOUR_MS);
+    let from = reservation(0, 4, NOW, &set(&[1, 3])).counts_from();
+    let end = bucket_end(from, HOUR_MS);
     let under = |of: &[u8]| spend(Some(of), &[(end, 4)]);
     assert_eq!(reported, [under(&[1, 2]), under(&[1, 3])]);
     let budget = &constitution.charter().budgets[0];
@@ -466,6 +469,31 @@ fn what_was_asked_for_under_two_sets_is_reported_under_both() {
     one.ledger
         .release(reservation(0, 4, NOW, &set(&[1, 3])).request_id);
     assert!(one.ledger.spends(constitution, NOW).is_empty());
+}
+
+#[test]
+fn consents_that_a_gateway_keeps_apart_count_from_the_last_that_can_follow() {
+    // Shown to one member now and to the other when the window of the first is over, a signature is
+    // of then; what the first has consented to must still count.
+    let constitution = cluster(3, 2, 0);
+    let signers = set(&[1, 2]);
+    let mut member = Member {
+        state: SetState {
+            number: 1,
+            set: Some(signers.clone()),
+            serving: true,
+        },
+        ..Member::default()
+    };
+    member.consent(&constitution, &signers, 0, CAP).unwrap();
+    let budget = &constitution.charter().budgets[0];
+    let held = reservation(0, CAP, NOW, &signers);
+    let lapses = held.not_after.min(NOW.plus(CONSENTS_APART_MS));
+    assert!(lapses.since(NOW) > 0, "the stamp outlives the consent");
+    let own = |at: TimeMs| member.ledger.spent_own(budget, at);
+    assert_eq!(own(lapses.plus(HOUR_MS - 1)), Some(Amount::from(CAP)));
+    let over = bucket_end(lapses, HOUR_MS).plus(HOUR_MS);
+    assert_eq!(own(over), Some(Amount::ZERO));
 }
 
 #[test]

@@ -98,10 +98,14 @@ fn a_slot_is_asked_for_64_times_at_most() {
     for id in 1..=64 {
         assert_eq!(outcome(&constitution, &mut ledger, id, &payment()), Ok(()));
     }
-    for tx in [payment(), Tx::pay(5, &own_address(), 0)] {
-        let refused = outcome(&constitution, &mut ledger, 65, &tx);
-        assert_eq!(refused, Err(DenialReason::SlotTaken));
+    let taken = Err(DenialReason::SlotTaken);
+    assert_eq!(outcome(&constitution, &mut ledger, 65, &payment()), taken);
+    // Cancels have room of their own, with an end too.
+    let cancel = Tx::pay(5, &own_address(), 0);
+    for id in 100..164 {
+        assert_eq!(outcome(&constitution, &mut ledger, id, &cancel), Ok(()));
     }
+    assert_eq!(outcome(&constitution, &mut ledger, 164, &cancel), taken);
     // The requests that hold it can still be asked for.
     assert_eq!(outcome(&constitution, &mut ledger, 64, &payment()), Ok(()));
 }

@@ -118,6 +118,77 @@ fn a_cluster_that_does_not_recover_is_found() {
 }
 
 #[test]
+fn a_payment_without_the_approval_that_the_written_charter_asks_for_is_found() {
+    found(Defect::UnapprovedVault, |v| {
+        matches!(v, Violation::SignedAgainstPolicy(_))
+    });
+}
+
+#[test]
+fn a_charter_that_comes_into_force_without_its_delay_is_found() {
+    found(Defect::HastyCharters, |v| {
+        matches!(v, Violation::CharterTooEarly(..))
+    });
+}
+
+#[test]
+fn a_sticky_budget_that_is_larger_than_the_written_one_is_found() {
+    found(Defect::LooseSticky, |v| {
+        matches!(v, Violation::OverBudget(..))
+    });
+}
+
+#[test]
+fn a_corridor_that_is_wider_than_the_written_one_is_found() {
+    found(Defect::LooseCorridor, |v| {
+        matches!(v, Violation::CorridorOverBudget(..))
+    });
+}
+
+#[test]
+fn a_node_that_ignores_a_freeze_on_its_disk_is_found() {
+    found(Defect::DeafToFreezes, |v| {
+        matches!(v, Violation::FreezeIgnored(..))
+    });
+}
+
+#[test]
+fn a_node_that_goes_on_without_hearing_of_a_freeze_is_found() {
+    found(Defect::BlindFreezes, |v| {
+        matches!(v, Violation::FreezeOutlived(..))
+    });
+}
+
+#[test]
+fn a_node_that_ignores_a_veto_on_its_disk_is_found() {
+    found(Defect::DeafToVetoes, |v| {
+        matches!(v, Violation::VetoIgnored(..))
+    });
+    found(Defect::DeafToVetoes, |v| {
+        matches!(v, Violation::SignedVetoed(_))
+    });
+}
+
+#[test]
+fn a_freeze_that_comes_back_after_it_was_lifted_is_found() {
+    found(Defect::ForgottenLifts, |v| {
+        matches!(v, Violation::FreezeCameBack(..))
+    });
+}
+
+#[test]
+fn a_freeze_that_malicious_nodes_lift_is_found() {
+    found(Defect::EchoedLifts, |v| {
+        matches!(v, Violation::LiftedByNobody(..))
+    });
+}
+
+#[test]
+fn nodes_that_never_agree_on_what_is_frozen_are_found() {
+    found(Defect::LostFreezes, |v| matches!(v, Violation::Diverged(_)));
+}
+
+#[test]
 fn a_seed_is_a_run() {
     for seed in 1..6 {
         let (one, two) = (run_seed(seed, false), run_seed(seed, true));
@@ -156,6 +227,14 @@ fn sound_worlds_break_no_invariant_and_every_fault_happens() {
         pauses,
         approvals,
         charters,
+        freezes,
+        lifts,
+        vetoes,
+        vetoed_late: _,
+        slots_reused,
+        in_corridor,
+        sets,
+        islands,
         crashes,
         gateway_crashes,
         cuts,
@@ -178,6 +257,13 @@ fn sound_worlds_break_no_invariant_and_every_fault_happens() {
         pauses,
         approvals,
         charters,
+        freezes,
+        lifts,
+        vetoes,
+        slots_reused,
+        in_corridor,
+        sets,
+        islands,
         crashes,
         gateway_crashes,
         cuts,

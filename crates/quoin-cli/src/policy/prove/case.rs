@@ -196,12 +196,9 @@ impl Case {
         if matched.iter().any(|r| !r.permits) {
             return Answer::denied(format!("forbidden by {}", quoted(&ids(matched))));
         }
-        let mut permits = matched.to_vec();
-        if self.corridor {
-            if !self.fits_the_corridor(side) {
-                return Answer::denied("only the corridor is open, and this is outside it");
-            }
-            permits.retain(|r| r.corridor);
+        let permits = matched.to_vec();
+        if self.corridor && !self.fits_the_corridor(side) {
+            return Answer::denied("only the corridor is open, and this is outside it");
         }
         if permits.is_empty() {
             return Answer::denied("no policy permits it");
@@ -210,7 +207,12 @@ impl Case {
             let action = &self.action;
             return Answer::denied(format!("`{action}` needs a permit that names it"));
         }
-        if self.is_unbounded() && !permits.iter().any(|r| r.unbounded) {
+        // In the corridor the other permits count with all that they demand, but open nothing.
+        let mut open = permits.iter().filter(|r| !self.corridor || r.corridor);
+        if open.clone().next().is_none() {
+            return Answer::denied("only the corridor is open, and no permit is `@corridor`");
+        }
+        if self.is_unbounded() && !open.any(|r| r.unbounded) {
             return Answer::denied("it could execute for ever, and no permit is `@unbounded`");
         }
         let mut demands = Demands::default();

@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 /// What feeds say, which can be unknown.
 pub const FACTS: &[&str] = &["price", "margin", "height", "value_usd_micro"];
 /// Numbers that are never negative, wherever an action has them.
-const COUNTS: &[&str] = &[
+pub(super) const COUNTS: &[&str] = &[
     "amount_micro",
     "fee_micro",
     "value_usd_micro",
@@ -28,7 +28,7 @@ const COUNTS: &[&str] = &[
     "number",
 ];
 /// The numbers of the facts that are records, none of which is ever negative.
-const RECORDS: &[(&str, &[&str])] = &[
+pub(super) const RECORDS: &[(&str, &[&str])] = &[
     ("price", &["usd_micro", "age_s", "sources"]),
     (
         "margin",
@@ -37,7 +37,7 @@ const RECORDS: &[(&str, &[&str])] = &[
     ("height", &["number", "age_s"]),
 ];
 /// Texts of which there are only these, on every action.
-const WORDS: &[(&str, &[&str])] = &[
+pub(super) const WORDS: &[(&str, &[&str])] = &[
     ("custody", &["mpc", "local"]),
     ("risk", &["reduces", "neutral", "increases"]),
     ("horizon", &["until", "slot", "unbounded"]),
@@ -184,13 +184,12 @@ pub fn encode(side: &Side, other: &Side, question: &Question) -> Result<Vec<Valu
         match rule.permits {
             false if with.lacks(rule) => blind.push(not(condition)),
             false => forbids.push(condition),
-            true if question.corridor && !rule.corridor => {}
             true if over => high.push(condition),
             true => low.push((rule, condition)),
         }
     }
     forbids.extend(high);
-    let permits = permits(&low, action).into_iter().map(|permit| {
+    let permits = permits(&low, question).into_iter().map(|permit| {
         let parts = std::iter::once(permit).chain(blind.iter().cloned());
         policy(true, all(parts))
     });
@@ -199,19 +198,31 @@ pub fn encode(side: &Side, other: &Side, question: &Question) -> Result<Vec<Valu
         .collect())
 }
 
-/// When the permits permit: a privileged action needs one that names it, and what increases risk for
-/// ever needs one that says so, which may be another one.
-fn permits(low: &[(&Rule, Value)], action: &str) -> Vec<Value> {
-    let names = |rule: &Rule| !is_privileged(action) || rule.names(action);
+/// When the permits permit: a privileged action needs one that names it, the corridor one that is for
+/// it, and what increases risk for ever one that says so, each of which may be another one. In the
+/// corridor the one for ever has to be for the corridor.
+fn permits(low: &[(&Rule, Value)], question: &Question) -> Vec<Value> {
+    let privileged = is_privileged(&question.action);
+    let names = |rule: &Rule| !privileged || rule.names(&question.action);
+    let opens = |rule: &Rule| !question.corridor || rule.corridor;
     let mut all_permits = Vec::new();
     for (rule, condition) in low.iter().filter(|(rule, _)| names(rule)) {
-        if rule.unbounded {
+        if opens(rule) && rule.unbounded {
             all_permits.push(condition.clone());
             continue;
         }
-        all_permits.push(all([condition.clone(), not(is_unbounded())]));
-        let others = low.iter().filter(|(other, _)| other.unbounded);
-        all_permits.extend(others.map(|(_, other)| all([condition.clone(), other.clone()])));
+        if opens(rule) {
+            all_permits.push(all([condition.clone(), not(is_unbounded())]));
+        }
+        for (other, also) in low.iter().filter(|(other, _)| opens(other)) {
+            let both = all([condition.clone(), also.clone()]);
+            if other.unbounded {
+                all_permits.push(both);
+            } else if !opens(rule) && privileged {
+                // Of any other action the one that opens permits by itself.
+                all_permits.push(all([both, not(is_unbounded())]));
+            }
+        }
     }
     all_permits
 }

@@ -427,67 +427,70 @@ fn without_a_solver_nothing_is_claimed_and_the_rest_is_compared() {
     );
 }
 
-/// One change of each part: which way it goes, and the other way round.
+type Change = fn(&mut serde_json::Value);
+
+/// One change of each part of which it is plain which way it goes.
+const CHANGES: &[(&str, Change)] = &[
+    ("governor_quorum", |c| c["governor_quorum"] = 1.into()),
+    ("threshold", |c| c["threshold"] = 1.into()),
+    ("cooling_off_ms", |c| c["cooling_off_ms"] = 0.into()),
+    ("dangerous_disjoint_signers", |c| {
+        c["dangerous_disjoint_signers"] = true.into()
+    }),
+    ("dangerous_single_failure_domain", |c| {
+        c["dangerous_single_failure_domain"] = true.into()
+    }),
+    ("principal `bot`", |c| {
+        c["principals"][0]["expires"] = 4_100_000_000_000u64.into()
+    }),
+    ("principal `bot`", |c| {
+        c["principals"][0]["roles"] = json!(["desk", "risk"])
+    }),
+    ("principal `ann`", |c| {
+        c["principals"][1]["roles"] = json!(["treasury"])
+    }),
+    ("budget `day`", |c| c["budgets"][1]["cap"] = "2000".into()),
+    ("budget `day`", |c| {
+        c["budgets"][1]["window_ms"] = 60_000.into()
+    }),
+    ("budget `day`", |c| {
+        c["budgets"][1]["mode"] = "sticky".into()
+    }),
+    ("budget `day`", |c| {
+        c["budgets"][1]["scope"] = json!({ "principal": "bot" })
+    }),
+    ("budget `day`", |c| {
+        c["budgets"].as_array_mut().unwrap().remove(1);
+    }),
+    ("asset `eip155:1/native`", |c| {
+        c["assets"][0]["decimals"] = 20.into()
+    }),
+    ("address book, `exchange` on eip155:1", |c| {
+        c["book"][0]["address"] = STRANGER.into()
+    }),
+    ("address book, `exchange` on eip155:1", |c| {
+        c["book"][0]["kind"] = "margin".into()
+    }),
+    ("spending key `hot`", |c| {
+        c["keys"] = json!([{ "key": "hot" }])
+    }),
+    ("fact {\"price\":\"eip155:1/native\"}", |c| {
+        c["facts"][0]["quorum"] = 1.into()
+    }),
+    ("fact {\"price\":\"eip155:1/native\"}", |c| {
+        c["facts"][0]["age_ms_max"] = 99_000.into()
+    }),
+    ("fact {\"price\":\"eip155:1/native\"}", |c| {
+        c["facts"][0]["deviation_bp_max"] = 99.into()
+    }),
+    ("gateway `gateway`", |c| {
+        c["gateways"][0]["tls_key_hash"] = hex::encode([9; 32]).into()
+    }),
+];
+
+/// Which way each change goes, and the other way round.
 #[test]
 fn every_part_of_the_charter_goes_the_way_it_should() {
-    type Change = fn(&mut serde_json::Value);
-    let changes: &[(&str, Change)] = &[
-        ("governor_quorum", |c| c["governor_quorum"] = 1.into()),
-        ("threshold", |c| c["threshold"] = 1.into()),
-        ("cooling_off_ms", |c| c["cooling_off_ms"] = 0.into()),
-        ("dangerous_disjoint_signers", |c| {
-            c["dangerous_disjoint_signers"] = true.into()
-        }),
-        ("dangerous_single_failure_domain", |c| {
-            c["dangerous_single_failure_domain"] = true.into()
-        }),
-        ("principal `bot`", |c| {
-            c["principals"][0]["expires"] = 4_100_000_000_000u64.into()
-        }),
-        ("principal `bot`", |c| {
-            c["principals"][0]["roles"] = json!(["desk", "risk"])
-        }),
-        ("principal `ann`", |c| {
-            c["principals"][1]["roles"] = json!(["treasury"])
-        }),
-        ("budget `day`", |c| c["budgets"][1]["cap"] = "2000".into()),
-        ("budget `day`", |c| {
-            c["budgets"][1]["window_ms"] = 60_000.into()
-        }),
-        ("budget `day`", |c| {
-            c["budgets"][1]["mode"] = "sticky".into()
-        }),
-        ("budget `day`", |c| {
-            c["budgets"][1]["scope"] = json!({ "principal": "bot" })
-        }),
-        ("budget `day`", |c| {
-            c["budgets"].as_array_mut().unwrap().remove(1);
-        }),
-        ("asset `eip155:1/native`", |c| {
-            c["assets"][0]["decimals"] = 20.into()
-        }),
-        ("address book, `exchange` on eip155:1", |c| {
-            c["book"][0]["address"] = STRANGER.into()
-        }),
-        ("address book, `exchange` on eip155:1", |c| {
-            c["book"][0]["kind"] = "margin".into()
-        }),
-        ("spending key `hot`", |c| {
-            c["keys"] = json!([{ "key": "hot" }])
-        }),
-        ("fact {\"price\":\"eip155:1/native\"}", |c| {
-            c["facts"][0]["quorum"] = 1.into()
-        }),
-        ("fact {\"price\":\"eip155:1/native\"}", |c| {
-            c["facts"][0]["age_ms_max"] = 99_000.into()
-        }),
-        ("fact {\"price\":\"eip155:1/native\"}", |c| {
-            c["facts"][0]["deviation_bp_max"] = 99.into()
-        }),
-        ("gateway `gateway`", |c| {
-            c["gateways"][0]["tls_key_hash"] = hex::encode([9; 32]).into()
-        }),
-    ];
     let mut base = json(BOUND);
     base["cooling_off_ms"] = 60_000.into();
     base["facts"] = json!([{ "kind": { "price": "eip155:1/native" }, "quorum": 2,
@@ -497,7 +500,7 @@ fn every_part_of_the_charter_goes_the_way_it_should() {
     base["budgets"].as_array_mut().unwrap().push(day);
     let old = charter_of(base.clone());
     assert!(differences(&old, &old).is_empty());
-    for (part, change) in changes {
+    for (part, change) in CHANGES {
         let mut json = base.clone();
         change(&mut json);
         let new = charter_of(json);

@@ -10,8 +10,8 @@ use quoin_api::{Frame, SessionId};
 use quoin_core::cbor::Version;
 use quoin_core::payload::{KeyChange, NodeChange};
 use quoin_core::{
-    Boot, CeremonyId, Generation, HeadHash, KeyState, Lane, Payload, Purpose, ShareEpoch, Signed,
-    TimeMs,
+    Boot, CeremonyId, ClusterId, Generation, HeadHash, KeyState, Lane, Payload, Purpose,
+    ShareEpoch, Signed, Stamp, TimeMs,
 };
 use quoin_policy::state_name;
 use quoin_protocol::Fault;
@@ -426,6 +426,64 @@ fn one_node_cannot_fill_another_with_changes_that_wait() {
     let other = net.cluster.change_node(61, 1, NodeChange::Pardon);
     net.node_says(3, 1, Frame::Request(other.frame(None)));
     assert_eq!(net.core(1).actions.waiting_count(), 33);
+}
+
+/// A change that nobody can judge yet: its principal may be new in a charter to come.
+fn ahead(net: &Net, id: u8, bytes: usize, alter: impl Fn(&mut Stamp)) -> Frame {
+    let mut stamp = net.cluster.change_stamp(id, &Payload::Text(String::new()));
+    stamp.charter_number_floor = quoin_core::CharterNumber(9);
+    alter(&mut stamp);
+    let forged = Signed::sign(stamp, &net.cluster.watcher);
+    Frame::Request(RequestFrame {
+        attempt: 0,
+        stamp: forged.to_bytes(),
+        payload: vec![7; bytes],
+        approvals: Vec::new(),
+        signing: None,
+    })
+}
+
+#[test]
+fn what_one_node_has_waiting_takes_little_room_and_lapses() {
+    let mut net = Net::with(Shape::default());
+    let long = 60 * 24 * 60 * 60 * 1_000;
+    let never = [
+        ahead(&net, 1, 500_000, |_| {}),
+        ahead(&net, 2, 10, |stamp| stamp.not_after = BEGIN.plus(long)),
+        ahead(&net, 3, 10, |stamp| stamp.not_after = BEGIN),
+        ahead(&net, 4, 10, |stamp| stamp.cluster = ClusterId([9; 32])),
+    ];
+    for frame in never {
+        net.node_says(2, 1, frame);
+        assert_eq!(net.core(1).actions.waiting_count(), 0);
+    }
+    for id in 5..10 {
+        let frame = ahead(&net, id, 150_000, |_| {});
+        net.node_says(2, 1, frame);
+    }
+    assert_eq!(net.core(1).actions.waiting_count(), 2);
+    // They wait on, and another node has room of its own.
+    net.advance(2_500);
+    let frame = ahead(&net, 10, 150_000, |_| {});
+    net.node_says(3, 1, frame);
+    assert_eq!(net.core(1).actions.waiting_count(), 3);
+}
+
+#[test]
+fn a_delay_ends_by_a_clock_that_others_confirm_only() {
+    let mut net = Net::calm();
+    let work = net.cluster.change_node(1, 1, NodeChange::Pardon);
+    let replies = tell(&mut net, 2, &work);
+    assert!(matches!(&*replies, [Reply::Pending(_)]), "{replies:?}");
+    // It hears nobody, and its clock jumps past the hour.
+    net.cut_off.insert(node(2));
+    net.jump(2 * 60 * 60 * 1000);
+    net.advance(1_000);
+    let replies = tell(&mut net, 2, &work);
+    assert!(matches!(&*replies, [Reply::Pending(_)]), "{replies:?}");
+    net.cut_off.clear();
+    net.advance(1_000);
+    done(&tell(&mut net, 2, &work));
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Finished signatures that a gateway posts: verified, counted, kept.
 
-use super::cluster::{FRIEND, STRANGER, Work};
+use super::cluster::{FRIEND, LIFE_MS, STRANGER, Work};
 use super::{Net, set};
+use crate::core::config::{OUTCOME_MS, SWEEP_MS};
 use crate::core::key_addresses;
 use crate::core::{Alarm, Record};
 use quoin_api::Frame;
@@ -215,4 +216,53 @@ fn one_signature_that_is_posted_under_two_request_ids_is_counted_once() {
     }
     net.restart(3);
     assert_eq!(net.spent(3), (0, 1));
+}
+
+#[test]
+fn a_lapsed_signature_that_is_shown_again_fills_no_other_window() {
+    let (mut net, work, finished) = signed_without_node_3();
+    let frame = || Frame::Finished(work.finished(&finished));
+    net.gateway_says(3, frame());
+    // Its outcome is forgotten here.
+    net.jump(LIFE_MS + OUTCOME_MS + SWEEP_MS);
+    net.advance(2 * SWEEP_MS);
+    assert!(!net.core(3).requests.contains_key(&work.id));
+    net.gateway_says(3, frame());
+    // Neither does it count once its window has passed.
+    net.jump(25 * 60 * 60 * 1_000);
+    net.advance(2 * SWEEP_MS);
+    assert_eq!(net.spent(3), (0, 0));
+    net.gateway_says(3, frame());
+    assert_eq!(net.spent(3), (0, 0));
+    assert_eq!(records_of_finished(&mut net, 3), 1);
+}
+
+#[test]
+fn a_lapsed_signature_counts_from_when_its_stamp_lapsed() {
+    let (mut net, work, finished) = signed_without_node_3();
+    net.jump(LIFE_MS + OUTCOME_MS + SWEEP_MS);
+    net.advance(SWEEP_MS);
+    net.gateway_says(3, Frame::Finished(work.finished(&finished)));
+    assert_eq!(net.spent(3), (0, 1), "a node that was away counts it");
+    net.jump(24 * 60 * 60 * 1_000 - OUTCOME_MS + 30 * 60 * 1_000);
+    assert_eq!(net.spent(3), (0, 0));
+}
+
+#[test]
+fn one_payload_of_a_slot_counts_once_under_whatever_stamps() {
+    let (mut net, work, finished) = signed_without_node_3();
+    net.gateway_says(3, Frame::Finished(work.finished(&finished)));
+    net.jump(LIFE_MS + OUTCOME_MS + SWEEP_MS);
+    net.advance(2 * SWEEP_MS);
+    // The signature is public; whoever may stamp can give it a stamp that lapses later.
+    let mut stamp = net.cluster.stamp(9, &work.payload);
+    stamp.not_after = net.now.plus(LIFE_MS);
+    let again = net.cluster.signed(stamp, work.payload.clone());
+    let posted = FinishedSignature {
+        request_id: again.id,
+        ..finished
+    };
+    net.gateway_says(3, Frame::Finished(again.finished(&posted)));
+    assert_eq!(net.spent(3), (0, 0));
+    assert!(net.core(3).requests.contains_key(&again.id));
 }

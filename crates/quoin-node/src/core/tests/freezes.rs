@@ -748,3 +748,25 @@ fn what_a_node_or_a_gateway_claims_to_have_lifted_is_not_believed_of_one() {
     net.node_says(3, 1, claim);
     assert_eq!(in_force(&net, 1), 0);
 }
+
+#[test]
+fn what_lifts_freezes_is_all_that_is_taken_with_them() {
+    let mut net = Net::calm();
+    let suspend = net.cluster.change_key(1, KeyChange::Suspend).frame(None);
+    let frame = |net: &Net, lift: RequestFrame| {
+        Frame::Freezes(FreezesFrame {
+            freezes: Vec::new(),
+            lifts: vec![lift],
+            digest: net.core(1).freezes.digest(),
+            lifted: Vec::new(),
+            suspended: Vec::new(),
+        })
+    };
+    let shown = frame(&net, suspend.clone());
+    net.node_says(2, 1, shown);
+    let state = |net: &Net| net.core(1).keys[&net.cluster.key.key].state;
+    assert_eq!(state(&net), quoin_core::KeyState::Active);
+    // Handed over as a change, it is taken.
+    net.node_says(2, 1, Frame::Request(suspend));
+    assert_eq!(state(&net), quoin_core::KeyState::Suspended);
+}

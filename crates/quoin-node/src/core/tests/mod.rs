@@ -7,6 +7,7 @@ mod batches;
 mod ceremonies;
 mod charters;
 mod cluster;
+mod edge;
 mod facts;
 mod finished;
 mod freezes;

@@ -144,6 +144,11 @@ fn a_veto_without_the_right_to_it_is_refused() {
     answer(&net.ask(1, &work, &set(&[1, 2]), id));
 }
 
+/// Policies that ask nothing of watchers.
+fn quiet(policies: &str) -> String {
+    policies.replace("@notice(\"watcher\")", "")
+}
+
 #[test]
 fn vetoes_survive_a_restart_and_reach_who_was_down() {
     let (mut net, _) = ready();
@@ -157,6 +162,17 @@ fn vetoes_survive_a_restart_and_reach_who_was_down() {
     net.cut_off = net.hosts.keys().copied().collect();
     net.restart(1);
     assert_eq!(net.core(1).notices.vetoes(&subject).count(), 1);
+    // With what its author could veto then, which a later charter does not take away.
+    let constitution = &net.core(1).constitution;
+    let mut charter = constitution.charter().clone();
+    let watcher = |p: &mut quoin_policy::Principal| p.roles.retain(|r| r.as_str() != "watcher");
+    charter.principals.iter_mut().for_each(watcher);
+    charter.policies = quiet(&charter.policies);
+    charter.recovery = None;
+    let later = charter.check().unwrap();
+    let anyhow = quoin_policy::Obligations::default();
+    let by = later.vetoed_by(&net.core(1).notices, &subject, &anyhow);
+    assert_eq!(by.len(), 1);
 }
 
 #[test]
@@ -185,6 +201,25 @@ fn one_principal_has_only_so_many_vetoes() {
     }
     let frame = veto(&net, RequestId([9; 16]), "alice", &net.cluster.governors[0]);
     assert_eq!(brought(&mut net, 1, frame), None);
+}
+
+#[test]
+fn a_veto_of_what_waits_always_fits() {
+    let (mut net, id) = ready();
+    for number in 0..256u16 {
+        let mut id = [0xff; 16];
+        id[..2].copy_from_slice(&number.to_be_bytes());
+        let frame = veto(&net, RequestId(id), "wanda", &net.cluster.watcher);
+        assert_eq!(brought(&mut net, 1, frame), None);
+    }
+    let work = net.cluster.pay(1, 0, SLOW);
+    let frame = vetoed(&net, &work);
+    assert!(brought(&mut net, 1, frame.clone()).is_some());
+    let reply = net.ask(1, &work, &set(&[1, 2]), id);
+    assert!(matches!(reply, Some(Reply::Pending(_))), "{reply:?}");
+    assert_eq!(brought(&mut net, 1, frame), None);
+    let id = net.lease(&set(&[1, 2]), 1)[0];
+    assert!(is_vetoed(&net.ask(1, &work, &set(&[1, 2]), id)));
 }
 
 #[test]

@@ -656,6 +656,48 @@ fn one_governor_cannot_fill_the_list_and_a_quorum_always_finds_room() {
     }
 }
 
+/// A charter that no node can compile.
+fn broken(net: &Net, name: &str) -> Charter {
+    let mut charter = draft(net, name);
+    charter.policies = "permit".to_owned();
+    charter
+}
+
+#[test]
+fn charters_judged_in_vain_are_remembered_and_rationed() {
+    let mut net = governed(DELAY);
+    let of = |refusal: Refusal| refusal.field;
+    for n in 0..4 {
+        let charter = broken(&net, &format!("broken {n}"));
+        let certificate = signed_by(&net, charter, 0);
+        // The same again is told the same, and is not one more.
+        for _ in 0..5 {
+            assert_eq!(of(refusal(&mut net, &certificate)), "charter");
+        }
+    }
+    let charter = broken(&net, "broken 5");
+    let certificate = signed_by(&net, charter.clone(), 0);
+    assert_eq!(of(refusal(&mut net, &certificate)), "proposals");
+    // Another governor's signature is another matter, and so is another minute.
+    let mut both = certificate.clone();
+    both.endorse(&net.cluster.governors[1]);
+    assert_eq!(of(refusal(&mut net, &both)), "charter");
+    net.advance(60_000);
+    assert_eq!(of(refusal(&mut net, &certificate)), "charter");
+}
+
+#[test]
+fn whose_list_is_full_is_refused_before_anything_is_compiled() {
+    let mut net = governed(DELAY);
+    for name in ["one", "two"] {
+        let certificate = signed_by(&net, draft(&net, name), 0);
+        assert!(offer(&mut net, 1, &certificate).refused.is_none());
+    }
+    let certificate = signed_by(&net, broken(&net, "broken"), 0);
+    let refusal = refusal(&mut net, &certificate);
+    assert_eq!(refusal.field, "proposals");
+}
+
 #[test]
 fn an_approval_of_a_proposal_counts_on_every_node_and_after_a_restart() {
     let mut net = governed(APPROVED);
@@ -719,4 +761,32 @@ fn an_approval_is_journaled_and_flooded_with_its_proposal() {
     net.advance(1_000);
     let work = net.cluster.pay(1, 0, super::cluster::FRIEND);
     net.sign(&work, &set(&[1, 2]));
+}
+
+#[test]
+fn a_vetoed_rival_stops_no_node_that_was_away_and_its_veto_is_shown_to_it() {
+    let mut net = governed(DELAY);
+    net.crash(3);
+    let (old, next) = (successor(&net, "old", 2), successor(&net, "next", 2));
+    offer(&mut net, 1, &old);
+    let frame = veto(&net, hash_of(&old), "wanda", &net.cluster.watcher);
+    net.gateway_says(1, frame);
+    offer(&mut net, 1, &next);
+    pass(&mut net, HOUR_MS);
+    assert_eq!(net.core(1).constitution.number().0, 1);
+    // A courier shows it the old one while no veto has reached it.
+    net.filter = Some(|_, _, frame| matches!(frame, Frame::Veto(_)));
+    net.start(node(3));
+    offer(&mut net, 3, &old);
+    net.advance(1_000);
+    offer(&mut net, 3, &old);
+    assert_eq!(net.core(3).constitution.number().0, 1);
+    assert!(net.host(3).alarms.is_empty());
+    assert!(net.core(3).is_ready(net.now));
+    // The veto is there for whoever connects, and what it is of is no rival whoever says so.
+    net.filter = None;
+    net.restart(3);
+    net.advance(1_000);
+    net.node_says(2, 3, Frame::Adopted(old.to_bytes()));
+    assert!(net.host(3).alarms.is_empty());
 }

@@ -1,7 +1,7 @@
 //! Reconciliation: what a chain has executed without us is found, once, and nothing else is.
 
 use super::cluster::FRIEND;
-use super::{Net, set};
+use super::{Net, node, set};
 use crate::core::Alarm;
 use quoin_api::Frame;
 use quoin_core::cbor::Version;
@@ -86,6 +86,34 @@ fn a_nonce_that_was_spent_without_us_alarms_once() {
     assert_eq!(foreign(&mut net, 1), [0], "told before the restart");
     a_block_passes(&mut net, 90, 3);
     assert_eq!(foreign(&mut net, 2), [0, 1, 2]);
+}
+
+#[test]
+fn many_at_once_are_told_a_few_at_a_time() {
+    let mut net = watched();
+    next_is(&mut net, 1, 0);
+    a_block_passes(&mut net, 2, 2_000);
+    let told = foreign(&mut net, 1).len();
+    assert!((1..=64).contains(&told), "{told}");
+    a_block_passes(&mut net, 30, 2_000);
+    assert!(foreign(&mut net, 1).len() > told);
+}
+
+#[test]
+fn what_was_spent_while_a_node_was_away_is_said_once_and_is_no_theft() {
+    let mut net = watched();
+    next_is(&mut net, 1, 0);
+    net.crash(3);
+    next_is(&mut net, 2, 5);
+    net.start(node(3));
+    net.advance(1_000);
+    a_block_passes(&mut net, 3, 5);
+    assert_eq!(foreign(&mut net, 3), [0; 0]);
+    let account = net.cluster.account.address.clone();
+    let away = Alarm::SpentWhileAway(CHAIN, account, 0);
+    let said = net.host(3).alarms.iter().filter(|a| **a == away);
+    assert_eq!(said.count(), 1);
+    assert_eq!(foreign(&mut net, 1).len(), 5);
 }
 
 #[test]

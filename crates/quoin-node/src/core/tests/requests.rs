@@ -1,13 +1,15 @@
 //! Requests: what leaves when, what is charged, and what a presignature is good for.
 
 use super::cluster::{BEGIN, FRIEND, SLOW, STRANGER};
-use super::net::answer;
+use super::net::{answer, gateway};
 use super::{Net, Shape, node, ready, set};
 use crate::core::{Alarm, Event, Record};
 use quoin_api::Frame;
-use quoin_api::frame::{Reply, SigningHint, Unavailable};
+use quoin_api::frame::{Opaque, Reply, SigningHint, Unavailable};
 use quoin_api::statements::Denial;
 use quoin_core::Signed;
+use quoin_core::cbor::Version;
+use quoin_policy::Approval;
 use quoin_protocol::combine;
 
 #[test]
@@ -344,4 +346,62 @@ fn a_node_takes_requests_from_gateways_only() {
     net.node_says(2, 1, Frame::Request(work.frame(Some(hint))));
     assert_eq!(net.host(1).records().len(), before);
     assert!(!net.core(1).requests.contains_key(&work.id));
+}
+
+/// An approval by this governor; the request needs none.
+fn approval(net: &Net, id: quoin_core::RequestId, by: usize, intent: u8) -> Opaque {
+    let approval = Approval {
+        version: Version,
+        cluster: net.cluster.id,
+        intent_hash: quoin_core::IntentHash([intent; 32]),
+        principal: ["alice", "bob"][by].parse().unwrap(),
+        request_id: id,
+        not_after: net.now.plus(1_000),
+    };
+    let signed = Signed::sign(approval, &net.cluster.governors[by]);
+    Opaque(signed.to_bytes())
+}
+
+#[test]
+fn only_genuine_approvals_of_the_request_are_journaled_and_only_so_many_are_read() {
+    let (mut net, id) = ready();
+    let work = net.cluster.pay(1, 0, FRIEND);
+    let hint = || {
+        let set = set(&[1, 2]);
+        Some(SigningHint {
+            set,
+            presignature: id,
+            epoch: None,
+        })
+    };
+    let genuine = approval(&net, work.id, 0, 1);
+    let other = approval(&net, quoin_core::RequestId([99; 16]), 0, 1);
+    // By bob's name, with alice's signature.
+    let mut forged = Signed::<Approval>::from_bytes(&genuine.0)
+        .unwrap()
+        .unverified()
+        .clone();
+    forged.principal = "bob".parse().unwrap();
+    let forged = Opaque(Signed::sign(forged, &net.cluster.governors[0]).to_bytes());
+    let mut frame = work.frame(hint());
+    frame.approvals = vec![genuine.clone(), genuine.clone(), other, forged];
+    let mut many = frame.clone();
+    many.approvals = vec![genuine.clone(); quoin_policy::APPROVALS_MAX + 1];
+    net.replies(1);
+    // Past the limit of frames, as no honest way brings it.
+    net.feed(node(1), Event::Frame(gateway(), Frame::Request(many)));
+    net.settle();
+    let replies = net.replies(1);
+    assert!(matches!(&*replies, [Reply::Rejected(_)]), "{replies:?}");
+    let id = net.lease(&set(&[1, 2]), 1)[0];
+    if let Some(hint) = frame.signing.as_mut() {
+        hint.presignature = id;
+    }
+    net.gateway_says(1, Frame::Request(frame));
+    let records = net.host(1).records();
+    let journaled = records.iter().find_map(|(_, r)| match r {
+        Record::Decision(decision) => Some(decision.approvals.clone()),
+        _ => None,
+    });
+    assert_eq!(journaled, Some(vec![genuine]));
 }

@@ -1,6 +1,7 @@
 //! Retention: which days' payloads are erased, and that they are erased once.
 
 use super::{Net, Shape};
+use crate::core::config::SWEEP_MS;
 use crate::core::{Record, payload_key_label};
 
 const DAY: u64 = 24 * 60 * 60 * 1000;
@@ -31,13 +32,27 @@ fn days_older_than_the_charter_says_are_erased_once() {
     assert_eq!(erased(&mut net), [0; 0]);
     net.jump(2 * DAY);
     net.jump(DAY / 4);
+    net.advance(2 * SWEEP_MS);
     assert_eq!(erased(&mut net), [first + 2]);
     let labels = net.host(1).erased_labels();
     let expected: Vec<String> = (first..first + 2).map(payload_key_label).collect();
     assert_eq!(labels, expected);
     net.restart(1);
     net.jump(DAY / 4);
+    net.advance(2 * SWEEP_MS);
     assert_eq!(erased(&mut net), [first + 2]);
+}
+
+#[test]
+fn a_node_that_nobody_confirms_the_clock_of_erases_nothing() {
+    let mut net = keeping(Some(40));
+    net.cut_off.insert(super::node(1));
+    net.jump(80 * DAY);
+    net.advance(2 * SWEEP_MS);
+    assert_eq!(erased(&mut net), [0; 0]);
+    net.cut_off.clear();
+    net.advance(2 * SWEEP_MS);
+    assert_eq!(erased(&mut net).len(), 1);
 }
 
 #[test]
@@ -55,6 +70,7 @@ fn a_node_that_was_off_for_years_catches_up() {
     net.jump(1_000 * DAY);
     for _ in 0..4 {
         net.jump(DAY / 4);
+        net.advance(SWEEP_MS + 1_000);
     }
     assert_eq!(erased(&mut net).last(), Some(&(first + 961)));
 }

@@ -2,8 +2,8 @@
 //! would be decided, and decide nothing either.
 
 use super::cluster::{FRIEND, STRANGER, Shape, Work};
-use super::{Net, set};
-use crate::core::Record;
+use super::{Net, node, set};
+use crate::core::{Event, Peer, Record};
 use quoin_api::Frame;
 use quoin_api::frame::{ExplainRequest, ProposalBody, Refusal, Reply};
 use quoin_core::cbor;
@@ -281,4 +281,26 @@ fn a_question_that_nobody_stamped_is_refused() {
     let mut asked = question(&net, &work, 1_000);
     asked.payload = cbor::encode(&net.cluster.pay(2, 1, FRIEND).payload);
     assert_eq!(explain(&mut net, &asked).unwrap_err().field, "payload");
+}
+
+#[test]
+fn a_stranger_is_not_told_whose_requests_a_proposal_would_decide_otherwise() {
+    let mut net = proposed(stricter);
+    let id = net.lease(&set(&[1, 2]), 1)[0];
+    let work = net.cluster.pay(1, 0, FRIEND);
+    ask(&mut net, &work, id);
+    assert_eq!(body(&net, 1).flipped, 1);
+    for (peer, told) in [(super::net::gateway(), 1), (Peer::Courier(7), 0)] {
+        net.host(1).sent.clear();
+        net.feed(node(1), Event::Frame(peer, Frame::ProposalsRequest));
+        net.settle();
+        let sent = std::mem::take(&mut net.host(1).sent);
+        let mut all = sent.into_iter().filter_map(|(_, frame)| match frame {
+            Frame::Proposals(frame) => Some(frame.proposals),
+            _ => None,
+        });
+        let listed = all.next().unwrap().remove(0);
+        assert_eq!((listed.judged, listed.flipped), (told, told));
+        assert_eq!(listed.flips.len(), usize::try_from(told).unwrap());
+    }
 }

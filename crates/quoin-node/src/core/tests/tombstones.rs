@@ -1,8 +1,8 @@
 //! Tombstones: a reservation is free again after enough distinct ones, and after nothing else.
 
-use super::cluster::{FRIEND, LIFE_MS, Work, first_boot};
+use super::cluster::{FRIEND, LIFE_MS, STRANGER, Work, first_boot};
 use super::{Net, Shape, node, set};
-use crate::core::Record;
+use crate::core::{Node, Record};
 use quoin_api::Frame;
 use quoin_api::statements::Denial;
 use quoin_core::cbor::Version;
@@ -199,4 +199,38 @@ fn what_this_node_may_have_answered_is_never_freed() {
     let frame = tombstone(&net, 3, &work);
     net.gateway_says(1, frame);
     assert_eq!(net.spent(1), (1, 1));
+}
+
+#[test]
+fn a_node_starts_again_when_the_words_of_old_denials_are_erased() {
+    let mut net = Net::calm();
+    let work = net.cluster.pay(1, 0, STRANGER);
+    let id = net.lease(&set(&[1, 2]), 1)[0];
+    net.ask(1, &work, &set(&[1, 2]), id);
+    let frame = tombstone(&net, 2, &work);
+    net.gateway_says(1, frame);
+    let mut recovered = net.recovered(1, usize::MAX);
+    let mut erased = 0;
+    for (_, record) in &mut recovered.records {
+        let words = match record {
+            Record::Denied(denied) => &mut denied.denial,
+            Record::Tombstone(denial) => denial,
+            _ => continue,
+        };
+        words.0 = vec![0, 1, 2, 3];
+        erased += 1;
+    }
+    assert_eq!(erased, 2);
+    let node = Node::recover(recovered, &mut Vec::new()).unwrap();
+    let state = &node.requests[&work.id];
+    assert!(state.tombstones.contains(&super::node(1)));
+    assert!(state.denial.is_none());
+    // What is broken instead is no erasure.
+    let mut recovered = net.recovered(1, usize::MAX);
+    for (_, record) in &mut recovered.records {
+        if let Record::Tombstone(denial) = record {
+            denial.0 = vec![1, 2, 3];
+        }
+    }
+    assert!(Node::recover(recovered, &mut Vec::new()).is_err());
 }
