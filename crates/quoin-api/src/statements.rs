@@ -7,8 +7,9 @@ use quoin_core::cbor::Version;
 use quoin_core::payload::NodeChange;
 use quoin_core::tags::{self, Tag};
 use quoin_core::{
-    Boot, CharterHash, CharterNumber, ClusterId, FreezeId, HeadHash, KeyId, KeyState, NodeIndex, PayloadHash,
-    PresignatureId, PrincipalId, RequestId, RuleId, Scheme, ShareEpoch, SignerSet, Statement, TimeMs,
+    Boot, CharterHash, CharterNumber, ClusterId, FreezeId, HeadHash, KeyId, KeyState, NodeIndex,
+    PayloadHash, PresignatureId, PrincipalId, RequestId, RuleId, Scheme, ShareEpoch, SignerSet,
+    Statement, TimeMs,
 };
 
 /// The largest signed statement of this module, with its envelope.

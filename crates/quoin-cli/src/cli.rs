@@ -66,8 +66,10 @@ pub enum Command {
     )]
     Veto(NoticeArgs),
     /// State as a watcher that you have seen a request or a proposed charter, and told your people
-    #[command(after_help = "Example:\n  quoin receipt 09ab… --as wendy\n\nWhere a rule says \
-                            `@notice`, its delay counts from this.")]
+    #[command(
+        after_help = "Example:\n  quoin receipt 09ab… --as wendy\n\nWhere a rule says \
+                            `@notice`, its delay counts from this."
+    )]
     Receipt(NoticeArgs),
     /// Stop signing, at once
     Freeze(Box<FreezeArgs>),
@@ -770,7 +772,9 @@ fn peer(text: &str) -> Result<(NodeIndex, SocketAddr), String> {
 }
 
 fn host(text: &str) -> Result<(NodeIndex, String), String> {
-    let (index, host) = text.split_once('=').ok_or("expected `<index>=<host:port>`")?;
+    let (index, host) = text
+        .split_once('=')
+        .ok_or("expected `<index>=<host:port>`")?;
     if !host.contains(':') {
         return Err(format!("`{host}` has no port"));
     }

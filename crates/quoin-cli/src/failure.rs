@@ -79,7 +79,9 @@ impl Failure {
     pub fn naming(mut self, id: quoin_core::RequestId) -> Self {
         self.what = format!("{} (request `{id}`)", self.what);
         // What to do next can then be pasted.
-        self.next = self.next.map(|next| next.replace("REQUEST_ID", &id.to_string()));
+        self.next = self
+            .next
+            .map(|next| next.replace("REQUEST_ID", &id.to_string()));
         self
     }
 

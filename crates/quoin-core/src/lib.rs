@@ -22,7 +22,7 @@ pub mod time;
 pub mod webauthn;
 
 pub use amount::Amount;
-pub use credential::{P256Identity, PublicCredential, Signs, SigningIdentity};
+pub use credential::{P256Identity, PublicCredential, SigningIdentity, Signs};
 pub use error::{Class, Field, Rejection};
 pub use ids::*;
 pub use intent::{Action, Address, AssetId, ChainId, Intent};

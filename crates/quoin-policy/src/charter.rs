@@ -10,8 +10,8 @@ use quoin_core::cbor::{self, Version};
 use quoin_core::hash::tagged;
 use quoin_core::tags::{self, Tag};
 use quoin_core::{
-    Address, AssetId, BookName, ChainId, CharterHash, CharterNumber, ClusterId, GatewayId,
-    KeyName, NodeIndex, PrincipalId, PublicCredential, RoleId, Statement, TimeMs,
+    Address, AssetId, BookName, ChainId, CharterHash, CharterNumber, ClusterId, GatewayId, KeyName,
+    NodeIndex, PrincipalId, PublicCredential, RoleId, Statement, TimeMs,
 };
 use serde::{Deserialize, Serialize};
 
@@ -296,7 +296,18 @@ pub struct BookEntry {
 
 /// What an entry of the address book is.
 #[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Encode,
+    Decode,
+    Serialize,
+    Deserialize,
 )]
 #[cbor(index_only)]
 #[serde(rename_all = "kebab-case")]

@@ -10,8 +10,8 @@ use crate::denial::{Denial, DenialReason};
 use crate::lineage::{Book, Seats};
 use crate::sets::Electorate;
 use quoin_core::{
-    Address, AssetId, ChainId, CharterHash, CharterNumber, ClusterId, CredentialId,
-    KeyName, NodeIndex, PrincipalId, PublicCredential, RuleId, Signed, Stamp, TimeMs,
+    Address, AssetId, ChainId, CharterHash, CharterNumber, ClusterId, CredentialId, KeyName,
+    NodeIndex, PrincipalId, PublicCredential, RuleId, Signed, Stamp, TimeMs,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -158,7 +158,10 @@ pub(crate) fn constitution(policies: &str) -> Constitution {
 /// As [`charter`], but the bot may read policies.
 pub(crate) fn readable(policies: &str) -> Charter {
     let mut charter = charter(policies);
-    let bot = charter.principals.iter_mut().find(|p| p.id.as_str() == "bot");
+    let bot = charter
+        .principals
+        .iter_mut()
+        .find(|p| p.id.as_str() == "bot");
     bot.unwrap().roles.push("policy-reader".parse().unwrap());
     charter
 }

@@ -119,7 +119,9 @@ impl Reservation {
     pub(crate) fn counts_from(&self) -> TimeMs {
         match self.set {
             None => self.at,
-            Some(_) => self.at.max(self.not_after.min(self.at.plus(CONSENTS_APART_MS))),
+            Some(_) => self
+                .at
+                .max(self.not_after.min(self.at.plus(CONSENTS_APART_MS))),
         }
     }
 }

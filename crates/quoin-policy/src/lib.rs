@@ -72,13 +72,14 @@ pub use facts::{
     AHEAD_MS_MAX, BalanceView, CountView, FACTS_MAX, FEED_ROLE, Fact, FactFault, FactKind,
     FactRule, FactStatement, FactStore, FactView, MarginView, PriceView,
 };
-pub use governance::{
-    CHARTER_APPROVAL_NOT_AFTER, CharterPart, GRANT_MS_MAX, ProposalEvidence, ProposalFault, ProposalPending,
-    ProposalState, ProposalUnmet, changed_parts, charter_intent_hash, charter_request_id,
-};
 pub use freeze::{
     FREEZE_ROLES, FREEZES_PER_PRINCIPAL_MAX, Freeze, FreezeLevel, FreezeScope, FreezeSet,
     FreezeTarget, REASON_BYTES_MAX, may_freeze,
+};
+pub use governance::{
+    CHARTER_APPROVAL_NOT_AFTER, CharterPart, GRANT_MS_MAX, ProposalEvidence, ProposalFault,
+    ProposalPending, ProposalState, ProposalUnmet, changed_parts, charter_intent_hash,
+    charter_request_id,
 };
 pub use judge::{CLUSTER_ACCOUNT, Judgement, KeyFacts, Pending, Request, STAMP_HORIZON_MS};
 pub use ledger::{BUCKETS_MAX, CONSENTS_APART_MS, Charge, Ledger, Reservation, bucket_end};
@@ -92,8 +93,8 @@ pub use sets::{
     SetSpend, SetStanding, SetState, verify_set_ack,
 };
 pub use slots::{GAPS_MAX, SlotTake};
-pub use suggest::{READER_ROLES, may_read_policies};
-pub use succession::{verify_genesis, verify_successor};
 pub use states::{state_after, state_name};
+pub use succession::{verify_genesis, verify_successor};
+pub use suggest::{READER_ROLES, may_read_policies};
 pub use warrant::Warrant;
 pub use words::cluster_words;

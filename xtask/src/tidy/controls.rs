@@ -32,10 +32,9 @@ pub fn controls_have_tests(files: &[SourceFile]) -> Vec<Finding> {
                 findings.push(page.finding(number, message));
             }
         }
-        if let Some(control) = control_of(line).filter(|_| !names.is_empty()) {
-            if let Some(place) = shown.get_mut(usize::from(control)) {
-                *place = true;
-            }
+        let control = control_of(line).filter(|_| !names.is_empty());
+        if let Some(place) = control.and_then(|c| shown.get_mut(usize::from(c))) {
+            *place = true;
         }
     }
     let bare = OWED.filter(|c| !shown.get(usize::from(*c)).is_some_and(|shown| *shown));

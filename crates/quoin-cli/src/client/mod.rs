@@ -9,8 +9,8 @@ mod decision;
 mod direct;
 pub mod freezes;
 pub mod keys;
-pub mod standing;
 pub mod proposals;
+pub mod standing;
 mod wire;
 
 use crate::clock;

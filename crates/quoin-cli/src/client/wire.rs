@@ -588,7 +588,11 @@ impl Answer {
     pub fn into_failure(self, what: &str) -> Failure {
         match self {
             Self::Refused(refused) => {
-                let place = if refused.by_rule { "by rule" } else { "at field" };
+                let place = if refused.by_rule {
+                    "by rule"
+                } else {
+                    "at field"
+                };
                 let failure =
                     Failure::refused(format!("{what}: refused {place} `{}`", refused.rule))
                         .because(refused.message);

@@ -297,7 +297,9 @@ impl Gateway {
             Err(outcome) => return effects.push(Effect::Reply(client, outcome)),
         };
         let up: BTreeSet<NodeIndex> = self.nodes.up().collect();
-        let sends = up.iter().map(|n| Effect::Send(*n, Frame::Charter(charter.clone())));
+        let sends = up
+            .iter()
+            .map(|n| Effect::Send(*n, Frame::Charter(charter.clone())));
         effects.extend(sends);
         self.submissions.push(Submission {
             client,

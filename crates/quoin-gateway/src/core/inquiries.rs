@@ -99,7 +99,10 @@ impl Gateway {
                     attempt: self.attempts,
                     stamp,
                     payload,
-                    approvals: approvals.into_iter().map(quoin_api::frame::Opaque).collect(),
+                    approvals: approvals
+                        .into_iter()
+                        .map(quoin_api::frame::Opaque)
+                        .collect(),
                 };
                 let about = About::Attempt(self.attempts);
                 (about, Frame::ExplainRequest(request))

@@ -105,7 +105,10 @@ fn questions_do_not_take_each_others_answers() {
         proposals: Vec::new(),
     };
     world.frame(1, Frame::Proposals(proposals.clone()));
-    assert_eq!(words(&world, 1).0, [(node(1), NodeWord::Proposals(proposals))]);
+    assert_eq!(
+        words(&world, 1).0,
+        [(node(1), NodeWord::Proposals(proposals))]
+    );
     assert_eq!(world.told(2), None);
     let outstanding = OutstandingFrame {
         node: node(1),

@@ -299,7 +299,9 @@ impl Node {
         // Of a charter that is no proposal nobody knows the rules any more, which may let others
         // veto too.
         let (subject, anyhow) = (Subject::Charter(*hash), Obligations::default());
-        let by = self.constitution.vetoed_by(&self.notices, &subject, &anyhow);
+        let by = self
+            .constitution
+            .vetoed_by(&self.notices, &subject, &anyhow);
         !by.is_empty()
     }
 

@@ -47,11 +47,12 @@ pub use job::{Job, JobResult};
 pub use keys::share_label;
 pub use pool::PoolStat;
 pub use reconcile::SpentNonce;
-pub use record::{
-    BootRecord, CharterApprovalRecord, Consumed, Decision, Denied, FaultRecord, Finished, FirstSeen, KeyRecord,
-    KeyStateRecord, NodeChangedRecord, NoticeRecord, ProposalRecord, RECORD_BYTES_MAX, Record, TryRecord, UnfrozenRecord,
-};
 pub(crate) use record::COVERED_MARK;
+pub use record::{
+    BootRecord, CharterApprovalRecord, Consumed, Decision, Denied, FaultRecord, Finished,
+    FirstSeen, KeyRecord, KeyStateRecord, NodeChangedRecord, NoticeRecord, ProposalRecord,
+    RECORD_BYTES_MAX, Record, TryRecord, UnfrozenRecord,
+};
 pub use recover::{RecoverError, Recovered};
 pub use requests::{CLUSTER_ACCOUNT, key_addresses};
 pub use retention::payload_key_label;

@@ -2,11 +2,11 @@
 //! on the folder of a stopped node.
 
 use super::RunError;
-use super::veil::{PREFIX, Veil};
 use super::folder::{
     CHARTERS_FILE, JOURNAL_FILE, NodeFile, open_identity, open_sealer, read_charters, read_genesis,
     read_node_file, secret_32,
 };
+use super::veil::{PREFIX, Veil};
 use crate::core::{NodeConfig, Record, RecoverError, Recovered};
 use crate::seal::Sealer;
 use crate::store::{Recovered as Stored, SqliteStore};
@@ -91,11 +91,7 @@ impl Opened {
 }
 
 /// The keys of the days whose payloads can still be read.
-fn open_veil(
-    stored: &Stored,
-    sealer: &dyn Sealer,
-    cluster: ClusterId,
-) -> Result<Veil, RunError> {
+fn open_veil(stored: &Stored, sealer: &dyn Sealer, cluster: ClusterId) -> Result<Veil, RunError> {
     let mut veil = Veil::default();
     let state = stored.state.iter();
     for (label, sealed) in state.filter(|(name, _)| name.starts_with(PREFIX)) {

@@ -1,6 +1,7 @@
 //! How charters come into force: proposals, approvals, delays, notices, vetoes, recovery, forks.
 
-use crate::charter::{BookEntry, BookKind, KeyGrant, Recovery};
+use super::book::accept;
+use crate::charter::{KeyGrant, Recovery};
 use crate::fixtures::*;
 use crate::{
     Approval, CHARTER_APPROVAL_NOT_AFTER, Charter, CharterError, CharterPart, Constitution,
@@ -9,10 +10,10 @@ use crate::{
     verify_successor,
 };
 use quoin_core::cbor::Version;
-use quoin_core::{Address, Certificate, CharterHash, CharterNumber, IntentHash, Signed, TimeMs};
+use quoin_core::{Certificate, CharterHash, CharterNumber, IntentHash, Signed, TimeMs};
 use std::collections::BTreeSet;
 
-const DAY_MS: u64 = 24 * HOUR_MS;
+pub(super) const DAY_MS: u64 = 24 * HOUR_MS;
 
 fn person(id: &str, seed: u8, roles: &[&str]) -> Principal {
     Principal {
@@ -22,7 +23,7 @@ fn person(id: &str, seed: u8, roles: &[&str]) -> Principal {
 }
 
 /// Three governors, of whom two sign; two officers and a watcher.
-fn desk(govern: &str) -> Charter {
+pub(super) fn desk(govern: &str) -> Charter {
     let mut charter = charter("");
     charter.policies = format!("{OPEN}{govern}");
     charter.principals.extend([
@@ -34,7 +35,7 @@ fn desk(govern: &str) -> Charter {
     charter
 }
 
-fn after(current: &Constitution, change: impl FnOnce(&mut Charter)) -> Charter {
+pub(super) fn after(current: &Constitution, change: impl FnOnce(&mut Charter)) -> Charter {
     let mut next = current.charter().clone();
     next.number = CharterNumber(current.number().0 + 1);
     next.cluster = Some(current.cluster());
@@ -48,7 +49,7 @@ fn rename(c: &mut Charter) {
 }
 
 /// What judges a proposal: all at once, to be varied by tests.
-struct Case {
+pub(super) struct Case {
     certificate: Certificate<Charter>,
     first_seen: TimeMs,
     now: TimeMs,
@@ -57,7 +58,7 @@ struct Case {
 }
 
 impl Case {
-    fn new(next: Charter, signers: &[u8]) -> Self {
+    pub(super) fn new(next: Charter, signers: &[u8]) -> Self {
         Self {
             certificate: certified(next, signers),
             first_seen: NOW,
@@ -121,7 +122,7 @@ impl Case {
         current.consider_proposal(&self.certificate, evidence)
     }
 
-    fn ready(&self, current: &Constitution) -> Constitution {
+    pub(super) fn ready(&self, current: &Constitution) -> Constitution {
         match self.state(current) {
             ProposalState::Ready(next) => *next,
             other => panic!("not ready: {other:?}"),
@@ -143,7 +144,7 @@ impl Case {
     }
 }
 
-fn checked(charter: Charter) -> Constitution {
+pub(super) fn checked(charter: Charter) -> Constitution {
     charter.check().unwrap()
 }
 
@@ -685,100 +686,6 @@ fn a_recovery_is_no_easier_than_a_charter() {
             "{error}"
         );
     }
-}
-
-fn entry(name: &str, byte: u8) -> BookEntry {
-    BookEntry {
-        name: name.parse().unwrap(),
-        address: Address::evm([byte; 20]),
-        ..charter(OPEN).book[0].clone()
-    }
-}
-
-/// The next constitution, accepted at `now`.
-fn accept(current: &Constitution, now: TimeMs, change: impl FnOnce(&mut Charter)) -> Constitution {
-    verify_successor(current, &certified(after(current, change), &[22, 23]), now).unwrap()
-}
-
-fn ready_at(c: &Constitution, byte: u8) -> Option<TimeMs> {
-    c.book_ready(&account().chain, &Address::evm([byte; 20]))
-}
-
-#[test]
-fn a_new_or_changed_address_waits_and_an_unchanged_one_does_not() {
-    let mut charter = desk(GOVERN);
-    charter.cooling_off_ms = DAY_MS;
-    let genesis = checked(charter);
-    assert_eq!(ready_at(&genesis, 0xee), Some(TimeMs(0)));
-    assert_eq!(ready_at(&genesis, 1), None);
-    let first = accept(&genesis, NOW, |c| c.book.push(entry("one", 1)));
-    assert_eq!(ready_at(&first, 0xee), Some(TimeMs(0)));
-    assert_eq!(ready_at(&first, 1), Some(NOW.plus(DAY_MS)));
-    let later = NOW.plus(HOUR_MS);
-    let same = accept(&first, later, |c| c.book.reverse());
-    assert_eq!(ready_at(&same, 1), Some(NOW.plus(DAY_MS)));
-    type Change = fn(&mut BookEntry);
-    let changes: [Change; 3] = [
-        |e| e.name = "other".parse().unwrap(),
-        |e| e.kind = BookKind::Margin,
-        |e| e.assets = vec![native()],
-    ];
-    for change in changes {
-        let next = accept(&first, later, |c| change(&mut c.book[0]));
-        assert_eq!(ready_at(&next, 0xee), Some(later.plus(DAY_MS)));
-        assert_eq!(ready_at(&next, 1), Some(NOW.plus(DAY_MS)));
-    }
-    let gone = accept(&first, later, |c| c.book.clear());
-    assert_eq!(ready_at(&gone, 1), None);
-    let again = accept(&gone, later, |c| c.book.push(entry("one", 1)));
-    assert_eq!(ready_at(&again, 1), Some(later.plus(DAY_MS)));
-}
-
-#[test]
-fn no_charter_lowers_the_wait_for_what_it_brings_itself() {
-    let mut charter = desk(GOVERN);
-    charter.cooling_off_ms = DAY_MS;
-    let genesis = checked(charter);
-    let lower = accept(&genesis, NOW, |c| {
-        c.cooling_off_ms = 0;
-        c.book.push(entry("one", 1));
-    });
-    assert_eq!(ready_at(&lower, 1), Some(NOW.plus(DAY_MS)));
-    let raise = accept(&genesis, NOW, |c| {
-        c.cooling_off_ms = 2 * DAY_MS;
-        c.book.push(entry("one", 1));
-    });
-    assert_eq!(ready_at(&raise, 1), Some(NOW.plus(2 * DAY_MS)));
-    // Nor does a later one shorten what was begun.
-    let after_lower = accept(&raise, NOW, |c| c.cooling_off_ms = 0);
-    assert_eq!(ready_at(&after_lower, 1), Some(NOW.plus(2 * DAY_MS)));
-}
-
-#[test]
-fn a_replay_with_the_journaled_times_finds_the_same_book() {
-    let mut charter = desk(GOVERN);
-    charter.cooling_off_ms = DAY_MS;
-    let run = || {
-        let mut at = checked(charter.clone());
-        for step in 0..4u8 {
-            let now = NOW.plus(u64::from(step) * HOUR_MS);
-            at = accept(&at, now, |c| {
-                c.book.push(entry(&format!("e{step}"), step + 1))
-            });
-        }
-        (1..=4).map(|b| ready_at(&at, b)).collect::<Vec<_>>()
-    };
-    let times = run();
-    assert_eq!(times, run());
-    assert_eq!(times[3], Some(NOW.plus(3 * HOUR_MS + DAY_MS)));
-    // A proposal that comes into force begins the same wait as a charter that is followed.
-    let genesis = checked(charter.clone());
-    let add = |c: &mut Charter| c.book.push(entry("one", 1));
-    let ready = Case::new(after(&genesis, add), &[22, 23]).ready(&genesis);
-    assert_eq!(
-        ready_at(&ready, 1),
-        ready_at(&accept(&genesis, NOW, add), 1)
-    );
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Tests of the whole way from a charter to a judgement.
 
 mod approvals;
+mod book;
 mod budgets;
 mod changes;
 mod charters;

@@ -9,8 +9,8 @@ use quoin_core::payload::{ChangeKey, ChangeNode, CreateKey, KeyChange, NodeChang
 use quoin_core::stamp::Account;
 use quoin_core::{
     Address, Amount, AssetId, Boot, CeremonyId, Certificate, ChainId, CharterNumber, ClusterId,
-    CustodyMethod, Generation, KeyId, Lane, NodeIndex, Payload, Purpose, RequestId, Scheme, SecretBytes,
-    Signed, SigningIdentity, Stamp, TimeMs,
+    CustodyMethod, Generation, KeyId, Lane, NodeIndex, Payload, Purpose, RequestId, Scheme,
+    SecretBytes, Signed, SigningIdentity, Stamp, TimeMs,
 };
 use quoin_policy::{
     Asset, BackupPolicy, Budget, Charter, GatewayEntry, Measure, Mode, NodeEntry, Officer,
@@ -458,7 +458,11 @@ fn policies(govern: &str) -> String {
     [
         pay("pay-friend", "", FRIEND),
         pay("pay-slowly", "@delay(\"1h\")\n", SLOW),
-        pay("pay-noticed", "@delay(\"1h\")\n@notice(\"watcher\")\n", NOTICED),
+        pay(
+            "pay-noticed",
+            "@delay(\"1h\")\n@notice(\"watcher\")\n",
+            NOTICED,
+        ),
         "@id(\"cancel\")\n@corridor\npermit (principal == Principal::\"trader\", action == \
          Action::\"transfer\", resource) when { context.risk == \"reduces\" };\n"
             .to_owned(),

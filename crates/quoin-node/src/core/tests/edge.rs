@@ -100,7 +100,12 @@ fn a_strict_cap_is_passed_by_no_choice_of_sets() {
     let signed = signed_of_a_thousand(&mut three, &pairs);
     assert!((300..=CAP as usize).contains(&signed), "{signed}");
     let mut five = cluster(5, 3, false);
-    let triples = [set(&[1, 2, 3]), set(&[3, 4, 5]), set(&[1, 4, 5]), set(&[2, 3, 5])];
+    let triples = [
+        set(&[1, 2, 3]),
+        set(&[3, 4, 5]),
+        set(&[1, 4, 5]),
+        set(&[2, 3, 5]),
+    ];
     let signed = signed_of_a_thousand(&mut five, &triples);
     assert!((200..=CAP as usize).contains(&signed), "{signed}");
 }

@@ -2,17 +2,18 @@
 
 use super::{node, set};
 use crate::core::{
-    BootRecord, CharterApprovalRecord, Consumed, Decision, Denied, FaultRecord, Finished, FirstSeen, KeyRecord,
-    KeyStateRecord, NodeChangedRecord, NoticeRecord, ProposalRecord, RECORD_BYTES_MAX, Record, SpentNonce, TryRecord,
-    UnfrozenRecord,
+    BootRecord, CharterApprovalRecord, Consumed, Decision, Denied, FaultRecord, Finished,
+    FirstSeen, KeyRecord, KeyStateRecord, NodeChangedRecord, NoticeRecord, ProposalRecord,
+    RECORD_BYTES_MAX, Record, SpentNonce, TryRecord, UnfrozenRecord,
 };
 use proptest::prelude::*;
 use quoin_api::SessionId;
 use quoin_api::frame::Opaque;
 use quoin_core::payload::NodeChange;
 use quoin_core::{
-    Address, Amount, BatchHash, BatchId, Boot, CeremonyId, ChainId, CharterHash, FreezeId, Generation, KeyId, KeyState, Lane,
-    PayloadHash, PresignatureId, RequestBinding, RequestId, ShareEpoch, TimeMs,
+    Address, Amount, BatchHash, BatchId, Boot, CeremonyId, ChainId, CharterHash, FreezeId,
+    Generation, KeyId, KeyState, Lane, PayloadHash, PresignatureId, RequestBinding, RequestId,
+    ShareEpoch, TimeMs,
 };
 use quoin_policy::{Closes, Measure, SetAdoption, SetSpend, SetState};
 use quoin_protocol::Fault;
@@ -57,7 +58,10 @@ fn of_requests(byte: u8, number: u64, bytes: &[u8]) -> Vec<Record> {
             set: used.then(|| set(&[1, 3])),
             binding: None,
             facts: used.then(opaque),
-            closes: used.then_some(Closes::Slot { nonce: number, cancels: false }),
+            closes: used.then_some(Closes::Slot {
+                nonce: number,
+                cancels: false,
+            }),
         }))
     };
     let finished = |counted: bool| {
