@@ -20,8 +20,8 @@ use crate::slots::{SlotTake, Slots};
 use minicbor::{Decode, Encode};
 use quoin_core::cbor::Version;
 use quoin_core::{
-    Address, Amount, BudgetId, ChainId, CustodyMethod, NodeIndex, PrincipalId, RequestBinding,
-    RequestId, SignerSet, TimeMs,
+    Address, Amount, BudgetId, ChainId, CustodyMethod, PrincipalId, RequestBinding, RequestId,
+    SignerSet, TimeMs,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -136,8 +136,6 @@ enum Origin {
 /// This node's spending, slots and requests.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    /// Whose it is; `None` when it is not told apart.
-    node: Option<NodeIndex>,
     requests: BTreeMap<RequestId, Held>,
     tallies: BTreeMap<TallyKey, Tally>,
     slots: Slots,
@@ -299,57 +297,6 @@ impl Ledger {
         Self::default()
     }
 
-    /// The empty ledger of a node, which may be new in the cluster.
-    #[must_use]
-    pub fn of_node(node: NodeIndex) -> Self {
-        Self {
-            node: Some(node),
-            ..Self::default()
-        }
-    }
-
-    /// The most that this node co-signs of a budget.
-    ///
-    /// # Security
-    /// The strict bound counts what *every* honest node has co-signed in the window. A node that takes
-    /// the place of another has an empty ledger, and the other's co-signatures still count: with three
-    /// nodes, a threshold of two and one malicious node, the other two use up their halves, one of them
-    /// is replaced, and the new one has a half again. So a node that did not sit, with the same
-    /// credential, in a charter whose spending still counts co-signs nothing of a strict budget until
-    /// it no longer does. The nodes that stayed, of which there are as many as sign, go on.
-    fn limit(
-        &self,
-        constitution: &Constitution,
-        budget: &Budget,
-        spender: &Spender<'_>,
-        now: TimeMs,
-    ) -> Result<Amount, Denial> {
-        let limit = spender.limit(constitution, budget)?;
-        let Some(me) = self.node.filter(|_| budget.mode == Mode::Strict) else {
-            return Ok(limit);
-        };
-        let mine = constitution.node(me).map(|node| &node.credential);
-        let counts = |replaced: TimeMs| {
-            let end = bucket_end(replaced, budget.window_ms);
-            now < end.plus(budget.window_ms)
-        };
-        let mut before = constitution.electorates.iter();
-        if !before.any(|e| counts(e.replaced) && e.nodes.get(&me) != mine) {
-            return Ok(limit);
-        }
-        let message = format!(
-            "budget `{}` is strict, and this node is new: what the nodes before it have co-signed \
-             counts until the budget's window has passed since the charter that brought it; ask \
-             nodes that were there before",
-            budget.id
-        );
-        Err(Denial::by(
-            DenialReason::OverBudget,
-            budget.id.as_str(),
-            message,
-        ))
-    }
-
     /// Takes what a permitted request needs, all of it or nothing.
     ///
     /// Asking again for the same request charges it once, from now on, and never less than before;
@@ -374,7 +321,7 @@ impl Ledger {
             let budgets = &constitution.charter().budgets;
             let budget = budgets.iter().find(|b| b.id == charge.budget);
             if let Some(budget) = budget {
-                let limit = self.limit(constitution, budget, spender, reservation.at)?;
+                let limit = spender.limit(constitution, budget)?;
                 self.check(budget, limit, charge, reservation)?;
             }
         }
@@ -460,9 +407,7 @@ impl Ledger {
                     Mode::Strict => Some(own),
                     Mode::Sticky => own.checked_add(tally.foreign.live(window_ms, now)?),
                 });
-            let limit = self
-                .limit(constitution, budget, &spender, now)
-                .unwrap_or_default();
+            let limit = spender.limit(constitution, budget).unwrap_or_default();
             let of_own = own.and_then(|own| limit.checked_sub(own));
             let all = tally.all.live(window_ms, now);
             let of_all = all.and_then(|all| budget.cap.checked_sub(all));

@@ -97,6 +97,8 @@ pub enum Stage {
     AwaitingLease(StockId, TimeMs),
     /// A signer set that may spend the budgets that count it.
     AwaitingSet(TimeMs),
+    /// Nodes to hear each other again.
+    AwaitingHeartbeats(TimeMs),
     /// Replies of nodes.
     Sent(Attempt),
 }

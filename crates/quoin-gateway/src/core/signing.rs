@@ -24,6 +24,8 @@ const PROBE_INTERVAL_MS: u64 = 500;
 /// How long the caller of a denied payment waits for the denials of the other signers, which say
 /// whether its nonce is free again.
 const DENIALS_MS: u64 = 500;
+/// How often a request is sent again while nodes lack each other's heartbeats: as often as they beat.
+const HEARTBEAT_RETRY_MS: u64 = 500;
 /// How many leases' worth of ids a stock may have.
 const STOCK_LEASES_MAX: usize = 2;
 
@@ -308,7 +310,10 @@ impl Gateway {
             Stage::AwaitingSet(since) if now.since(*since) >= SET_RETRY_MS => {
                 self.step(now, flight, effects)
             }
-            Stage::AwaitingKey(_) | Stage::AwaitingSet(_) => None,
+            Stage::AwaitingHeartbeats(since) if now.since(*since) >= HEARTBEAT_RETRY_MS => {
+                self.step(now, flight, effects)
+            }
+            Stage::AwaitingKey(_) | Stage::AwaitingSet(_) | Stage::AwaitingHeartbeats(_) => None,
         }
     }
 

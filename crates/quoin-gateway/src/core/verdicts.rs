@@ -1,7 +1,7 @@
 //! Replies of nodes: answers, denials and everything else that a node may say to a request.
 
 use super::event::{Effect, Metric, Misbehaviour};
-use super::flight::{Asked, Flight};
+use super::flight::{Asked, Flight, Stage};
 use super::outcome::{Failure, Outcome, RefusedRequest, SignedRequest};
 use super::ports::CombineFailure;
 use super::signing::{not_combined, pending_of, unavailable};
@@ -15,6 +15,8 @@ use quoin_core::{
 
 /// The largest encoding of a finished signature that is read.
 const FINISHED_BYTES_MAX: usize = 256;
+/// For how long after its arrival a request waits for nodes to hear each other: six heartbeats.
+const HEARTBEATS_MS: u64 = 3_000;
 
 impl Gateway {
     pub(super) fn on_reply(
@@ -467,11 +469,23 @@ impl Gateway {
         let first = flight.unavailable.is_empty();
         flight.unavailable.insert(from, why);
         if first && matches!(asked, Asked::Signers(..)) {
-            self.replace_attempt(now, flight, &[from], effects)
-        } else {
-            Some(unavailable(flight))
+            return self.replace_attempt(now, flight, &[from], effects);
         }
+        if waits_for_heartbeats(now, flight) {
+            flight.unavailable.clear();
+            flight.avoided.clear();
+            flight.stage = Stage::AwaitingHeartbeats(now);
+            return None;
+        }
+        Some(unavailable(flight))
     }
+}
+
+/// Whether nodes lack each other's heartbeats and nothing else: as a rule one has just started, and
+/// hears the others in a moment.
+fn waits_for_heartbeats(now: TimeMs, flight: &Flight) -> bool {
+    let mut said = flight.unavailable.values();
+    now.since(flight.began) < HEARTBEATS_MS && said.all(|why| *why == Unavailable::NoLease)
 }
 
 /// Ends a flight that a node has denied, with whether all have who were asked.

@@ -256,6 +256,31 @@ fn an_unavailable_node_is_replaced_once() {
 }
 
 #[test]
+fn nodes_that_do_not_hear_each_other_yet_are_asked_again_for_a_while() {
+    let mut world = World::new(3, 2);
+    for set in [[1, 2], [1, 3], [2, 3]] {
+        world.grant(&set, 16);
+    }
+    world.sign(1, 1, "hello");
+    let mut asked_again = 0;
+    while world.told(1).is_none() {
+        for _ in 0..2 {
+            let requests = world.requests();
+            if let Some((to, request)) = requests.last() {
+                asked_again += 1;
+                let deaf = Reply::Unavailable(Unavailable::NoLease);
+                world.reply(*to, request, deaf);
+            }
+        }
+        world.pass(500);
+        assert!(asked_again < 100, "for ever");
+    }
+    assert!(asked_again > 4, "{asked_again}");
+    let failure = failure(world.told(1));
+    assert!(failure.message.contains("lacks fresh heartbeats"));
+}
+
+#[test]
 fn without_another_set_an_unavailable_node_ends_the_request() {
     let mut world = World::new(3, 2);
     world.grant(&[1, 2], 4);

@@ -127,7 +127,7 @@ impl Node {
             counted: BTreeMap::new(),
             rosters: BTreeMap::from([(constitution.number(), Arc::clone(&roster))]),
             roster,
-            ledger: Ledger::of_node(me),
+            ledger: Ledger::new(),
             freezes: FreezeSet::default(),
             freeze_book: FreezeBook::default(),
             facts: FactStore::default(),

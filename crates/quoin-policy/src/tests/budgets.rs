@@ -384,35 +384,6 @@ fn what_may_have_been_signed_at_a_high_price_stays_charged_when_it_is_judged_aga
 }
 
 #[test]
-fn a_node_that_took_anothers_place_co_signs_nothing_strict_until_the_window_has_passed() {
-    let current = count(60);
-    let mut next = current.charter().clone();
-    next.number = quoin_core::CharterNumber(1);
-    next.previous = Some(current.hash());
-    next.cluster = Some(current.cluster());
-    next.nodes[2].credential = identity(99).public();
-    let next = certified(next, &[seed_of("ann"), seed_of("ben")]);
-    let next = crate::verify_successor(&current, &next, NOW).unwrap();
-    let judged = |node: u8, now| {
-        let node = quoin_core::NodeIndex::new(node).unwrap();
-        let ask = Ask::pay(&next, 1, 1).at(now);
-        match ask.judge(&next, &mut Ledger::of_node(node)) {
-            Judgement::Permitted(_) => None,
-            Judgement::Denied(denial) => Some(denial.reason),
-            Judgement::Pending(pending) => panic!("{pending:?}"),
-        }
-    };
-    let last = TimeMs(passed(NOW).0 - 1);
-    for stayed in [1, 2] {
-        assert_eq!(judged(stayed, NOW), None);
-    }
-    let full = Some(DenialReason::OverBudget);
-    assert_eq!(judged(3, NOW), full);
-    assert_eq!(judged(3, last), full);
-    assert_eq!(judged(3, passed(NOW)), None);
-}
-
-#[test]
 fn one_request_id_stands_for_one_payload() {
     let constitution = count(100);
     let mut ledger = Ledger::new();
