@@ -61,7 +61,7 @@ impl Statement for Approval {
     ///
     /// A passkey therefore signs nothing else of an approval: not its tag, and none of the other
     /// five fields. Whoever carries it could change them, so each is forced, here and in
-    /// [`Claim`]:
+    /// `Claim`:
     ///
     /// - the tag and the version: no other type has intent hashes for challenges. The others' are
     ///   plain hashes of a signed structure, an intent hash is a tagged one, and neither can be

@@ -22,7 +22,7 @@ pub struct Conditions<'a> {
     pub set: SetStanding<'a>,
 }
 
-/// What [`Conditions::calm`] borrows.
+/// What the conditions of a calm day borrow.
 #[derive(Debug, Default)]
 pub struct Calm {
     freezes: FreezeSet,
