@@ -27,6 +27,7 @@ mod recovery;
 mod requests;
 mod reshare;
 mod retention;
+mod rolling;
 mod rotation;
 mod sets;
 mod sets_hostile;

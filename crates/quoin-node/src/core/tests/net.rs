@@ -169,6 +169,8 @@ pub(super) struct Net {
     pub(super) charters: Vec<Certificate<Charter>>,
     /// 0 unless a test is about rotation.
     pub(super) refresh_interval_ms: u64,
+    /// The build of nodes that start from now on.
+    pub(super) build: &'static str,
 }
 
 pub(super) fn gateway() -> Peer {
@@ -219,6 +221,7 @@ impl Net {
             },
             charters: Vec::new(),
             refresh_interval_ms: 0,
+            build: "test",
         }
     }
 
@@ -254,7 +257,7 @@ impl Net {
         let host = &self.hosts[&node(index)];
         Recovered {
             config: NodeConfig {
-                build: "test".to_owned(),
+                build: self.build.to_owned(),
                 ecdsa_pool: self.pool,
                 schnorr_pool: self.pool,
                 dangerous_model_scheme: true,
